@@ -1,0 +1,228 @@
+"""Plain values (of JSON or TOML) into attrs classes, with errors that name the field.
+
+msgspec converts into attrs classes by itself, but takes unknown keys in silence and stops at the first problem,
+which is one at a time too slow for whoever corrects a file. Here every field is converted on its own.
+
+A class read this way follows one rule: the validator of a field looks at its value alone, since it is called
+before there is an instance; what holds between fields is checked in ``__attrs_post_init__``. Both raise ValueError
+with a text that begins with the field's name.
+"""
+
+import difflib
+import functools
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+import attrs
+import msgspec
+
+T = TypeVar("T")
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+LONGEST_SHOWN = 80
+"""Characters of a foreign value that an error repeats: enough to recognise it, too few to flood a log."""
+
+
+MAX_DEPTH = 64
+"""Levels of nesting accepted from outside. msgspec decodes about as deep as Python's recursion limit allows; a value
+that just passed could not be encoded again from a deeper stack, and would crash whoever hands it on."""
+
+_JSON_NAMES = {
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
+
+
+class BadField(ValueError):
+    """A value that does not fit.
+
+    Attributes:
+      field: where it stood, such as ``tags[2]``; None when the whole is wrong or two fields contradict each other.
+      message: one sentence that begins with the field's name and says what was wanted and what came.
+    """
+
+    def __init__(self, field: str | None, message: str) -> None:
+        super().__init__(field, message)
+        self.field = field
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def build(
+    cls: type[T],
+    values: Mapping[str, object],
+    report: Callable[[BadField], object],
+    *,
+    dec_hook: Callable[[type, Any], Any] | None = None,
+) -> T | None:
+    """Make a *cls* (an attrs class) of *values*, or None when anything was reported.
+
+    Args:
+      report: called with each problem, such as the ``append`` of a list; when it raises, the first problem ends it.
+      dec_hook: as msgspec's, makes the types that msgspec does not know.
+    """
+    known = _fields(cls)
+    given: dict[str, Any] = {}
+    bad = False
+
+    def tell(problem: BadField) -> None:
+        nonlocal bad
+        bad = True
+        report(problem)
+
+    for key in values:
+        if key in known:
+            continue
+        tell(BadField(key[:LONGEST_SHOWN], f"{key[:LONGEST_SHOWN]} is not known{nearest(key, known)}"))
+    for name, (field, hint) in known.items():
+        if name not in values:
+            if field.default is attrs.NOTHING:
+                tell(BadField(name, f"{name} is missing"))
+            continue
+        try:
+            given[name] = _convert(name, values[name], hint, dec_hook)
+            if field.validator is not None:
+                field.validator(None, field, given[name])
+        except BadField as problem:
+            tell(problem)
+        except ValueError as error:
+            tell(BadField(name, str(error)))
+    if bad:
+        return None
+    try:
+        return cls(**given)
+    except ValueError as error:
+        report(BadField(None, str(error)))
+        return None
+
+
+def decode_object(raw: bytes | str, cls: type[T]) -> T:
+    """Make a *cls* (an attrs class) of the JSON object in *raw*; for values that a stranger sent.
+
+    Unknown fields are refused in *cls* itself; classes within it are msgspec's business.
+
+    Raises:
+      BadField: the first problem found, be it the text, the object or one of its fields; nothing but this.
+    """
+    return build_first(cls, decode_mapping(raw))
+
+
+def decode_mapping(raw: bytes | str) -> dict[str, object]:
+    """The JSON object in *raw*, at most `MAX_DEPTH` deep.
+
+    Raises:
+      BadField: it is none; ``field`` is None.
+    """
+    try:
+        value = msgspec.json.decode(raw)
+    except UnicodeError as error:
+        raise BadField(None, f"not UTF-8: {error.reason}") from None
+    except msgspec.DecodeError as error:
+        raise BadField(None, f"not JSON: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    except RecursionError:
+        raise BadField(None, f"nested more than {MAX_DEPTH} levels deep") from None
+    if not isinstance(value, dict):
+        raise BadField(None, f"must be a JSON object, got {_JSON_NAMES[type(value)]}")
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for outer in level for inner in _children(outer)]
+        if not level:
+            return value
+    raise BadField(None, f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def build_first(cls: type[T], values: Mapping[str, object]) -> T:
+    """`build` for values of a stranger, who gets the first problem raised: a BadField."""
+
+    def stop(problem: BadField) -> NoReturn:
+        raise problem
+
+    made = build(cls, values, stop)
+    assert made is not None, "build returns None only after a report, and stop raises"
+    return made
+
+
+@functools.cache
+def _fields(cls: type) -> dict[str, "tuple[attrs.Attribute[Any], Any]"]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {
+        field.alias or field.name: (field, hints[field.name]) for field in attrs.fields(cls) if field.init
+    }
+
+
+def _convert(name: str, value: object, hint: Any, dec_hook: Callable[[type, Any], Any] | None) -> Any:
+    try:
+        return msgspec.convert(value, hint, dec_hook=dec_hook)
+    except msgspec.ValidationError as error:
+        # "Expected `str`, got `int` - at `$[2]`"
+        text, _, inner = str(error).partition(" - at `$")
+        choices = [choice for part in (hint, *typing.get_args(hint)) for choice in _choices(part)]
+        if choices and isinstance(value, str):
+            text = f"must be one of {', '.join(choices)}, got {shown(value)}"
+        else:
+            text = text[:1].lower() + text[1:]
+        where = name + inner.removesuffix("`")
+        raise BadField(where, f"{where} {text}" if choices else f"{where}: {text}") from None
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """The known key that looks most like *key*, as the tail of a sentence; empty when nothing is known."""
+    # A cut-off of 0 always names one: wrong by far, it still shows what kind of name belongs here. The slice bounds
+    # the comparison, whose cost grows with the length of a key that a stranger may have sent.
+    found = difflib.get_close_matches(key[:LONGEST_SHOWN], list(known), n=1, cutoff=0.0)
+    return f"; the nearest is {found[0]}" if found else ""
+
+
+def shown(value: object) -> str:
+    """*value* for an error message: its repr, at most `LONGEST_SHOWN` characters."""
+    text = repr(value[: LONGEST_SHOWN + 1] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+
+
+def greater_than(bound: float) -> Validator:
+    """A validator for finite numbers above *bound*: ``nan`` and ``inf`` can be written in TOML, and mean nothing."""
+
+    def check(_instance: object, field: "attrs.Attribute[Any]", value: float) -> None:
+        if not bound < value < math.inf:
+            raise ValueError(f"{field.name} must be greater than {bound}, got {value!r}")
+
+    return check
+
+
+def at_least(bound: float) -> Validator:
+    """A validator for finite numbers from *bound* on."""
+
+    def check(_instance: object, field: "attrs.Attribute[Any]", value: float) -> None:
+        if not bound <= value < math.inf:
+            raise ValueError(f"{field.name} must be at least {bound}, got {value!r}")
+
+    return check
+
+
+def each(check: Callable[[str], str | None]) -> Validator:
+    """A validator for lists of strings: *check* returns what is wrong with one of them, or None."""
+
+    def check_all(_instance: object, field: "attrs.Attribute[Any]", value: Iterable[str]) -> None:
+        for item in value:
+            if (problem := check(item)) is not None:
+                raise ValueError(f"{field.name} {problem}, got {shown(item)}")
+
+    return check_all
