@@ -1,11 +1,11 @@
 """Plain values (of JSON or TOML) into attrs classes, with errors that name the field.
 
-msgspec converts into attrs classes by itself, but takes unknown keys in silence and stops at the first problem,
-which is one at a time too slow for whoever corrects a file. Here every field is converted on its own.
+msgspec converts into attrs classes by itself, but takes unknown keys in silence and stops at the first
+problem, which is too little for whoever corrects a file. Here every field is converted on its own.
 
 A class read this way follows one rule: the validator of a field looks at its value alone, since it is called
-before there is an instance; what holds between fields is checked in ``__attrs_post_init__``. Both raise ValueError
-with a text that begins with the field's name.
+before there is an instance; what holds between fields is checked in ``__attrs_post_init__``. Both raise
+ValueError with a text that begins with the field's name, or a `BadField`.
 """
 
 import difflib
@@ -26,8 +26,8 @@ LONGEST_SHOWN = 80
 
 
 MAX_DEPTH = 64
-"""Levels of nesting accepted from outside. msgspec decodes about as deep as Python's recursion limit allows; a value
-that just passed could not be encoded again from a deeper stack, and would crash whoever hands it on."""
+"""Levels of nesting accepted from outside. msgspec decodes about as deep as Python's recursion limit allows;
+what just passed could not be encoded again from a deeper stack, and would crash whoever hands it on."""
 
 _JSON_NAMES = {
     list: "an array",
@@ -43,7 +43,7 @@ class BadField(ValueError):
     """A value that does not fit.
 
     Attributes:
-      field: where it stood, such as ``tags[2]``; None when the whole is wrong or two fields contradict each other.
+      field: where it stood, such as ``tags[2]``; None when the whole is wrong, or two fields together.
       message: one sentence that begins with the field's name and says what was wanted and what came.
     """
 
@@ -56,6 +56,11 @@ class BadField(ValueError):
         return self.message
 
 
+def raise_first(problem: BadField) -> NoReturn:
+    """A *report* for `build` that stops at the first problem: values of a stranger deserve no longer list."""
+    raise problem
+
+
 def build(
     cls: type[T],
     values: Mapping[str, object],
@@ -66,10 +71,10 @@ def build(
     """Make a *cls* (an attrs class) of *values*, or None when anything was reported.
 
     Args:
-      report: called with each problem, such as the ``append`` of a list; when it raises, the first problem ends it.
+      report: called with each problem: the ``append`` of a list, or `raise_first`, to stop at one.
       dec_hook: as msgspec's, makes the types that msgspec does not know.
     """
-    known = _fields(cls)
+    known = _fields(cls)  # type: ignore[arg-type]  # mypy does not see that a class is hashable
     given: dict[str, Any] = {}
     bad = False
 
@@ -100,7 +105,7 @@ def build(
     try:
         return cls(**given)
     except ValueError as error:
-        report(BadField(None, str(error)))
+        report(error if isinstance(error, BadField) else BadField(None, str(error)))
         return None
 
 
@@ -123,10 +128,10 @@ def decode_mapping(raw: bytes | str) -> dict[str, object]:
     """
     try:
         value = msgspec.json.decode(raw)
-    except UnicodeError as error:
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:  # the latter for a str with a lone surrogate
         raise BadField(None, f"not UTF-8: {error.reason}") from None
     except msgspec.DecodeError as error:
-        raise BadField(None, f"not JSON: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        raise BadField(None, f"cannot be read as JSON: {str(error)[:1].lower()}{str(error)[1:]}") from None
     except RecursionError:
         raise BadField(None, f"nested more than {MAX_DEPTH} levels deep") from None
     if not isinstance(value, dict):
@@ -146,13 +151,9 @@ def _children(value: object) -> Iterable[object]:
 
 
 def build_first(cls: type[T], values: Mapping[str, object]) -> T:
-    """`build` for values of a stranger, who gets the first problem raised: a BadField."""
-
-    def stop(problem: BadField) -> NoReturn:
-        raise problem
-
-    made = build(cls, values, stop)
-    assert made is not None, "build returns None only after a report, and stop raises"
+    """`build` with `raise_first`, so that there always is a result."""
+    made = build(cls, values, raise_first)
+    assert made is not None, "build returns None only after a report"
     return made
 
 
@@ -185,8 +186,8 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 def nearest(key: str, known: Iterable[str]) -> str:
     """The known key that looks most like *key*, as the tail of a sentence; empty when nothing is known."""
-    # A cut-off of 0 always names one: wrong by far, it still shows what kind of name belongs here. The slice bounds
-    # the comparison, whose cost grows with the length of a key that a stranger may have sent.
+    # A cut-off of 0 always names one: wrong by far, it still shows what kind of name belongs here. The slice
+    # bounds the comparison, whose cost grows with the length of a key that a stranger may have sent.
     found = difflib.get_close_matches(key[:LONGEST_SHOWN], list(known), n=1, cutoff=0.0)
     return f"; the nearest is {found[0]}" if found else ""
 
@@ -198,7 +199,7 @@ def shown(value: object) -> str:
 
 
 def greater_than(bound: float) -> Validator:
-    """A validator for finite numbers above *bound*: ``nan`` and ``inf`` can be written in TOML, and mean nothing."""
+    """A validator for finite numbers above *bound*; TOML can write ``nan`` and ``inf``, which are refused."""
 
     def check(_instance: object, field: "attrs.Attribute[Any]", value: float) -> None:
         if not bound < value < math.inf:

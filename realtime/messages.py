@@ -1,7 +1,7 @@
 """What stands on the wire: names, close codes, the messages of the server and those of the client.
 
-All JSON goes out through `encode`, all JSON of a client comes in through `decode_object`. The shapes are those of
-the reference; nothing here knows of a socket.
+All JSON goes out through `encode`; what strangers send comes in through `parse_client_message` and
+`decode_object`. Nothing here knows of a socket.
 """
 
 import enum
@@ -16,7 +16,7 @@ from realtime.fields import BadField as BadField
 from realtime.fields import build_first, decode_mapping, nearest, shown
 from realtime.fields import decode_object as decode_object
 
-# --- names ---------------------------------------------------------------------------------------------------------
+# --- names --------------------------------------------------------------------------------------------------
 
 _PART = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -82,7 +82,7 @@ class CloseCode(enum.IntEnum):
     """More than ``max_inbound_per_second``: come back later, and slower."""
 
 
-# --- encoding ------------------------------------------------------------------------------------------------------
+# --- encoding -----------------------------------------------------------------------------------------------
 
 
 def now_iso(timestamp: float | None = None) -> str:
@@ -98,19 +98,18 @@ def now_iso(timestamp: float | None = None) -> str:
 def _enc_hook(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(
-        f"{type(value).__qualname__} has no JSON form; give a dict, list, string, number, bool or None"
-    )
+    raise TypeError(f"{type(value).__qualname__} has no JSON form; give plain values or attrs classes")
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
 
 
 def encode(value: object) -> bytes:
-    """*value* as JSON: plain values, attrs classes (their public fields), enums, dates, and `msgspec.Raw` as it is.
+    """*value* as JSON: plain values, mappings, attrs classes, enums, datetimes, and `msgspec.Raw` as it is.
 
-    A datetime comes out as msgspec writes it, with up to six digits of a second; use `now_iso` where the wire asks for
-    milliseconds. ``nan`` and infinities become ``null``.
+    Fields of attrs classes that begin with an underscore are left out. A datetime comes out as msgspec writes
+    it, with up to six digits of a second; use `now_iso` where the wire asks for milliseconds. ``nan`` and
+    infinities become ``null``.
 
     Raises:
       TypeError: something in *value* has no JSON form.
@@ -120,7 +119,7 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-# --- from the server -----------------------------------------------------------------------------------------------
+# --- from the server ----------------------------------------------------------------------------------------
 
 
 def published(type: str, topic: str, offset: int, data: object) -> bytes:
@@ -169,7 +168,7 @@ def pong(timestamp: str | None = None) -> bytes:
 
 
 def gap(topic: str, offset: int, missed: int) -> bytes:
-    """Stands in the stream where *missed* messages, the last of them *offset*, were dropped for this client."""
+    """Stands in the stream where *missed* messages, up to *offset*, were dropped for this client."""
     return encode({"type": "gap", "topic": topic, "offset": offset, "missed": missed})
 
 
@@ -184,7 +183,7 @@ def error(code: str, message: str, *, topic: str | None = None, id: str | None =
     return encode({key: value for key, value in body.items() if value is not None})
 
 
-# --- from the client -----------------------------------------------------------------------------------------------
+# --- from the client ----------------------------------------------------------------------------------------
 
 
 def _topic(_instance: object, field: "attrs.Attribute[str]", value: str) -> None:
@@ -192,9 +191,10 @@ def _topic(_instance: object, field: "attrs.Attribute[str]", value: str) -> None
         raise ValueError(f"{field.name} must be {TOPIC_GRAMMAR}, got {shown(value)}")
 
 
-def _not_negative(_instance: object, field: "attrs.Attribute[int]", value: int) -> None:
-    if value < 0:
-        raise ValueError(f"{field.name} must be at least 0, got {shown(value)}")
+def _offset(_instance: object, field: "attrs.Attribute[int]", value: int) -> None:
+    # The upper bound is SQLite's, which has to look it up; JSON itself knows none.
+    if not 0 <= value < 2**63:
+        raise ValueError(f"{field.name} must be from 0 to 2**63 - 1, got {shown(value)}")
 
 
 @attrs.frozen
@@ -217,7 +217,7 @@ class Subscribe:
 
     topic: str = attrs.field(validator=_topic)
     epoch: str | None = None
-    offset: int | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
+    offset: int | None = attrs.field(default=None, validator=attrs.validators.optional(_offset))
 
 
 @attrs.frozen
@@ -264,10 +264,13 @@ CLIENT_TYPES: Mapping[str, type[ClientMessage]] = {
     "ack": Ack,
 }
 
-RESERVED_TYPES = frozenset(CLIENT_TYPES) | frozenset(
-    "subscribed unsubscribed event time_update snapshot queue_update supervisor_event presence ping heartbeat pong gap"
-    " result error progress completed failed cancelled interrupted".split()
-)
+_SERVER_TYPES = {
+    *("subscribed", "unsubscribed", "gap", "ping", "pong", "heartbeat", "result", "error", "presence"),
+    *("event", "time_update", "snapshot", "queue_update", "supervisor_event"),
+    *("progress", "completed", "failed", "cancelled", "interrupted"),
+}
+
+RESERVED_TYPES = frozenset(CLIENT_TYPES) | frozenset(_SERVER_TYPES)
 """Types with a meaning of their own, which ``emit`` refuses."""
 
 
