@@ -9,6 +9,7 @@ ValueError with a text that begins with the field's name, or a `BadField`.
 """
 
 import difflib
+import enum
 import functools
 import math
 import typing
@@ -136,18 +137,17 @@ def decode_mapping(raw: bytes | str) -> dict[str, object]:
         raise BadField(None, f"nested more than {MAX_DEPTH} levels deep") from None
     if not isinstance(value, dict):
         raise BadField(None, f"must be a JSON object, got {_JSON_NAMES[type(value)]}")
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [inner for outer in level for inner in _children(outer)]
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _containers(outer)]
         if not level:
             return value
     raise BadField(None, f"nested more than {MAX_DEPTH} levels deep")
 
 
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _containers(value: dict[str, object] | list[object]) -> Iterable[object]:
+    values = value.values() if isinstance(value, dict) else value
+    return (inner for inner in values if isinstance(inner, dict | list))
 
 
 def build_first(cls: type[T], values: Mapping[str, object]) -> T:
@@ -171,16 +171,18 @@ def _convert(name: str, value: object, hint: Any, dec_hook: Callable[[type, Any]
     except msgspec.ValidationError as error:
         # "Expected `str`, got `int` - at `$[2]`"
         text, _, inner = str(error).partition(" - at `$")
-        choices = [choice for part in (hint, *typing.get_args(hint)) for choice in _choices(part)]
-        if choices and isinstance(value, str):
-            text = f"must be one of {', '.join(choices)}, got {shown(value)}"
-        else:
-            text = text[:1].lower() + text[1:]
         where = name + inner.removesuffix("`")
-        raise BadField(where, f"{where} {text}" if choices else f"{where}: {text}") from None
+        choices = [choice for part in (hint, *typing.get_args(hint)) for choice in _choices(part)]
+        if choices and not inner:
+            message = f"{where} must be one of {', '.join(choices)}, got {shown(value)}"
+        else:
+            message = f"{where}: {text[:1].lower()}{text[1:]}"
+        raise BadField(where, message) from None
 
 
-def _choices(hint: Any) -> tuple[str, ...]:
+def _choices(hint: Any) -> Iterable[str]:
+    if isinstance(hint, enum.EnumMeta):
+        return map(str, hint)
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
 
 

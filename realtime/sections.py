@@ -1,0 +1,256 @@
+"""The sections of the settings: what can be set, the default, and what is refused.
+
+Each is one frozen class, named after its section and validated when built. Durations are in seconds.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import attrs
+from attrs.validators import optional
+
+from realtime.fields import at_least, each, greater_than, shown
+from realtime.policy.lag import Overflow
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SCOPE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+
+
+def parse_bind(bind: str) -> tuple[str, int]:
+    """The host (IPv6 without its brackets) and port in ``host:port``; port 0 lets the system choose one.
+
+    Raises:
+      ValueError: it is not of that form.
+    """
+    host, _, port = bind.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    number = int(port) if re.fullmatch(r"[0-9]{1,5}", port) else -1
+    # An IPv6 address needs its brackets: "::1:8000" would be one address more.
+    if not host or (":" in host) != bracketed or not 0 <= number <= 65535:
+        raise ValueError(f"bind must be 'host:port' or '[ipv6]:port', got {shown(bind)}")
+    return host, number
+
+
+def _bind(_instance: object, _field: "attrs.Attribute[str]", value: str) -> None:
+    parse_bind(value)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:  # a name
+        return None
+
+
+def _wrong_host(name: str) -> str | None:
+    if _HOST.fullmatch(name) or str(_address(name)) == name:
+        return None
+    return "must be names or addresses as in a Host header, in lower case, without port and brackets"
+
+
+def _wrong_origin(origin: str) -> str | None:
+    """A browser sends exactly one form, so any other would never match and is refused when read."""
+    wanted = "must be origins as a browser sends them, like 'https://example.org'"
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return wanted
+    if not parts.scheme or not host:
+        return wanted
+    host = f"[{host}]" if ":" in host else host
+    port_text = "" if port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    right = f"{parts.scheme}://{host}{port_text}"
+    return None if origin == right else f"{wanted} (here: {right!r})"
+
+
+@attrs.frozen
+class Server:
+    """``[server]``: the listening socket, its limits, and how it goes away."""
+
+    bind: str = attrs.field(default="127.0.0.1:8000", validator=_bind)
+    allowed_hosts: tuple[str, ...] = attrs.field(validator=each(_wrong_host))
+    allowed_origins: tuple[str, ...] = attrs.field(default=(), validator=each(_wrong_origin))
+    certfile: Path | None = None
+    keyfile: Path | None = None
+    drain_timeout: float = attrs.field(default=10.0, validator=greater_than(0))
+    drain_window: float = attrs.field(default=5.0, validator=at_least(0))
+    write_timeout: float = attrs.field(default=10.0, validator=greater_than(0))
+    handshake_timeout: float = attrs.field(default=10.0, validator=greater_than(0))
+    max_connections: int = attrs.field(default=10_000, validator=at_least(1))
+    max_connections_per_address: int = attrs.field(default=1_000, validator=at_least(1))
+    max_message_bytes: int = attrs.field(default=65_536, validator=at_least(1))
+    compression: bool = False
+    debug: bool = False
+    gc: Literal["tuned", "default"] = "tuned"
+
+    @allowed_hosts.default
+    def _hosts_of_bind(self) -> tuple[str, ...]:
+        host = parse_bind(self.bind)[0].lower()
+        address = _address(host)
+        if address is not None and address.is_unspecified:
+            raise ValueError(
+                f"allowed_hosts must be set when bind is {self.bind!r}: it listens on every address of the"
+                " machine, and only you know by which names clients reach it"
+            )
+        own = host if address is None else str(address)  # browsers send an IPv6 address in its shortest form
+        return LOOPBACK_NAMES if own in LOOPBACK_NAMES else (own, *LOOPBACK_NAMES)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.allowed_hosts:
+            raise ValueError(
+                "allowed_hosts must name at least one host, or be left out; nobody could connect"
+            )
+        if (self.certfile is None) != (self.keyfile is None):
+            missing = "certfile" if self.certfile is None else "keyfile"
+            raise ValueError(f"{missing} is missing: certfile and keyfile go together")
+
+    @property
+    def host(self) -> str:
+        """The host to listen on, an IPv6 address without brackets."""
+        return parse_bind(self.bind)[0]
+
+    @property
+    def port(self) -> int:
+        """The port to listen on; 0 lets the system choose one."""
+        return parse_bind(self.bind)[1]
+
+
+@attrs.frozen
+class Delivery:
+    """``[delivery]``: the bounds of one connection."""
+
+    mailbox_messages: int = attrs.field(default=1_000, validator=at_least(1))
+    mailbox_bytes: int = attrs.field(default=1_048_576, validator=at_least(1))
+    max_topics_per_connection: int = attrs.field(default=128, validator=at_least(1))
+    max_inbound_per_second: int = attrs.field(default=50, validator=at_least(1))
+
+
+@attrs.frozen
+class Heartbeat:
+    """``[heartbeat]``: how often each connection is pinged, and how long the answer may take."""
+
+    interval: float = attrs.field(default=30.0, validator=greater_than(0))
+    pong_timeout: float = attrs.field(default=10.0, validator=greater_than(0))
+
+
+@attrs.frozen
+class Store:
+    """``[store]``: where events are kept, and how many for how long."""
+
+    path: Path = Path("realtime.db")
+    retention_days: float = attrs.field(default=30.0, validator=greater_than(0))
+    retention_events: int = attrs.field(default=1_000_000, validator=at_least(1))
+
+
+def _url(_instance: object, _field: "attrs.Attribute[str]", value: str) -> None:
+    # The value itself may hold a password, and stays out of the error.
+    if value != "local" and not re.match(r"rediss?://.", value):
+        raise ValueError("url must be 'local', 'redis://host:port' or 'rediss://host:port'")
+
+
+def _prefix(_instance: object, _field: "attrs.Attribute[str]", value: str) -> None:
+    if not _SCOPE.fullmatch(value):
+        raise ValueError(f"prefix must be 1 to 64 letters, digits, '_', '.', ':' or '-', got {shown(value)}")
+
+
+def _without_password(url: str) -> str:
+    return repr(re.sub(r"//.*@", "//***@", url))
+
+
+@attrs.frozen
+class Engine:
+    """``[engine]``: one process alone, or several that share their topics through Redis."""
+
+    url: str = attrs.field(default="local", validator=_url, repr=_without_password)
+    prefix: str = attrs.field(default="realtime", validator=_prefix)
+
+
+@attrs.frozen
+class Auth:
+    """``[auth]``: files with the tokens of operators and clients; without, operator actions are refused."""
+
+    admin_token_file: Path | None = None
+    tokens_file: Path | None = None
+
+
+@attrs.frozen
+class Log:
+    """``[log]``: from which level on, and whether for people or for programs."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+def _publish(_instance: object, _field: "attrs.Attribute[str]", value: str) -> None:
+    if not _SCOPE.fullmatch(value):
+        raise ValueError(f"publish must be 'server', 'anyone' or the name of a scope, got {shown(value)}")
+
+
+@attrs.frozen
+class TopicRule:
+    """``[topics."<name or prefix*>"]``: None was not given; the topic's built-in default holds."""
+
+    overflow: Overflow | None = None
+    wait_seconds: float | None = attrs.field(default=None, validator=optional(greater_than(0)))
+    history: int | None = attrs.field(default=None, validator=optional(at_least(0)))
+    publish: str | None = attrs.field(default=None, validator=optional(_publish))
+
+
+@attrs.frozen
+class ActorSettings:
+    """``[actors.<id>]``: which module, and how it is restarted; all other keys are the module's own.
+
+    Attributes:
+      use: a dotted module, or the name of an entry point.
+      restart: this and the following are None where the child specs of the module decide.
+      shutdown: seconds to end by itself when it is stopped.
+      backoff_first: the first delay of a backoff; `backoff_maximum` is the longest.
+      healthy_uptime: seconds after which a failure is forgotten.
+      max_failures: in a row, after which it is given up.
+      options: the module's own keys, which the module checks.
+    """
+
+    use: str
+    enabled: bool = True
+    restart: Literal["permanent", "transient", "temporary"] | None = None
+    shutdown: float | None = attrs.field(default=None, validator=optional(greater_than(0)))
+    backoff_first: float | None = attrs.field(default=None, validator=optional(greater_than(0)))
+    backoff_maximum: float | None = attrs.field(default=None, validator=optional(greater_than(0)))
+    healthy_uptime: float | None = attrs.field(default=None, validator=optional(greater_than(0)))
+    max_failures: int | None = attrs.field(default=None, validator=optional(at_least(1)))
+    options: Mapping[str, object] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class JobSettings:
+    """``[jobs.<name>]``: an external command that clients may start; no shell reads it.
+
+    Attributes:
+      command: the program and its arguments, in which ``{name}`` stands for a parameter.
+      timeout: seconds after which it is ended.
+      parameters: for each parameter the regular expression that its whole value has to match.
+    """
+
+    command: tuple[str, ...]
+    timeout: float = attrs.field(default=3600.0, validator=greater_than(0))
+    parameters: Mapping[str, str] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.command or not self.command[0]:
+            raise ValueError("command must name a program, then its arguments, as a list")
+        for name, pattern in self.parameters.items():
+            if not any(f"{{{name}}}" in argument for argument in self.command[1:]):
+                raise ValueError(f"parameters.{name} stands in no argument of command as {{{name}}}")
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"parameters.{name} is no regular expression: {error}") from None
