@@ -1,0 +1,1 @@
+"""Decisions as plain functions of values: no Trio, no clock, no randomness of their own."""

@@ -1,0 +1,1 @@
+"""The Trio code that carries out what the policies decide."""

@@ -1,0 +1,187 @@
+"""Actors: a class whose methods run one at a time, fed by a bounded mailbox."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping
+from itertools import count
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from ..errors import Shutdown
+from .ref import CURRENT_ACTOR, Call, Cell, Ref
+
+Message = TypeVar("Message")
+
+# Messages handled between two checkpoints: enough to spread the cost of a task switch (about 2.5 us), few enough that
+# an actor whose handlers never wait does not hold up the loop.
+BATCH = 32
+
+
+class Stop:
+    """The control message that asks an actor to stop."""
+
+
+@attrs.frozen
+class ActorContext:
+    """Who an actor is: its path in the tree, which generation it is (from 1), and the ref it is reached by."""
+
+    path: str
+    generation: int
+    ref: Ref[Any]
+
+
+class Timer:
+    """A message to come; :meth:`cancel` takes it back.  It belongs to one generation of one actor."""
+
+    __slots__ = ("cancelled", "due", "interval", "late", "message")
+
+    def __init__(self, due: float, message: object, interval: float | None) -> None:
+        self.due = due
+        self.message = message
+        self.interval = interval
+        self.cancelled = False
+        self.late = 0
+        """How many ticks of ``every`` were skipped because the actor was busy."""
+
+    def cancel(self) -> None:
+        """Take the message back, unless it was delivered.  Can be called more than once."""
+        self.cancelled = True
+
+    def advance(self, now: float) -> bool:
+        """Set the next due time of a repeated timer; False if it has none.  Late ticks are skipped, never doubled."""
+        if self.interval is None or self.cancelled:
+            return False
+        missed = max(0, math.floor((now - self.due) / self.interval))
+        self.late += missed
+        self.due += (missed + 1) * self.interval
+        return True
+
+
+class Timers:
+    """The timers of one generation, ordered by due time."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._order = count()
+
+    def add(self, timer: Timer) -> Timer:
+        """Begin to wait for *timer*."""
+        heapq.heappush(self._heap, (timer.due, next(self._order), timer))
+        return timer
+
+    def next_due(self) -> float:
+        """When the next timer is due, in :func:`trio.current_time` seconds; infinity without one."""
+        while self._heap and self._heap[0][2].cancelled:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf
+
+    def pop_due(self, now: float) -> Timer | None:
+        """The earliest timer that is due at *now*, put back if it repeats."""
+        if self.next_due() > now:
+            return None
+        timer = heapq.heappop(self._heap)[2]
+        if timer.advance(now):
+            self.add(timer)
+        return timer
+
+
+class Actor(Generic[Message]):
+    """Subclass it and give the class to a :class:`~supervisors.ChildSpec`.
+
+    The methods run one at a time in the actor's own task; an exception that leaves one is a crash, and the supervisor
+    decides what comes next.  A new generation is a new object; what has to outlive a crash belongs elsewhere.
+    """
+
+    context: ActorContext
+    _timers: Timers
+
+    async def on_start(self) -> None:
+        """Prepare, inside the start handshake: the actor is up when this returns.
+
+        Raise :class:`~supervisors.Ignore` to decline; any other exception is a failed start.
+        """
+
+    async def on_continue(self) -> None:
+        """Do the long part of the preparation, right after the handshake and before the first message."""
+
+    async def handle_call(self, request: Any) -> object:
+        """Serve a request; what is returned is the reply."""
+        raise TypeError(f"{type(self).__name__} does not answer calls, got {request!r}")
+
+    async def handle_cast(self, message: Any) -> None:
+        """Serve a message without a reply, also one sent by a timer."""
+        raise TypeError(f"{type(self).__name__} does not take messages, got {message!r}")
+
+    async def on_stop(self) -> None:
+        """Clean up in an orderly stop, within what is left of ``shutdown``; not called after a crash or a kill."""
+
+    def statistics(self) -> Mapping[str, object]:
+        """Figures for the tree's snapshot.  Called at any moment; must not block."""
+        return {}
+
+    def send_after(self, delay: float, message: Message) -> Timer:
+        """Hand *message* to :meth:`handle_cast` in *delay* seconds."""
+        return self._timers.add(Timer(trio.current_time() + delay, message, None))
+
+    def every(self, interval: float, message: Message) -> Timer:
+        """Hand *message* to :meth:`handle_cast` each *interval* seconds: steady, late ticks skipped and counted."""
+        if interval <= 0:
+            raise ValueError(f"interval must be greater than 0, got {interval!r}")
+        return self._timers.add(Timer(trio.current_time() + interval, message, interval))
+
+
+async def run_actor(factory: Any, cell: Cell, context: ActorContext, task_status: trio.TaskStatus[Any]) -> None:
+    """One generation of an actor, from its construction to its end; raises :class:`Shutdown` when it was asked."""
+    cell.task = trio.lowlevel.current_task()
+    CURRENT_ACTOR.set(cell)
+    actor: Actor[Any] = factory()
+    actor.context = context
+    actor._timers = Timers()
+    await actor.on_start()
+    cell.mailbox.reopen()
+    task_status.started(actor)
+    await actor.on_continue()
+    while True:
+        await _step(actor, cell)
+
+
+async def _step(actor: Actor[Any], cell: Cell) -> None:
+    """Wait until there is something to do, then do up to a batch of it."""
+    due = actor._timers.next_due()
+    if due == math.inf:
+        message = await cell.mailbox.receive()
+        await _handle(actor, cell, message)
+    else:
+        with trio.move_on_at(due):
+            await cell.mailbox.wait_nonempty()
+        await trio.lowlevel.checkpoint()
+    for _ in range(BATCH):
+        timer = actor._timers.pop_due(trio.current_time())
+        if timer is not None:
+            await actor.handle_cast(timer.message)
+            continue
+        try:
+            message = cell.mailbox.receive_nowait()
+        except trio.WouldBlock:
+            return
+        await _handle(actor, cell, message)
+
+
+async def _handle(actor: Actor[Any], cell: Cell, message: object) -> None:
+    if isinstance(message, Call):
+        # Its caller has gone or run out of time: nobody wants the answer.
+        if message.abandoned or message.deadline <= trio.current_time():
+            return
+        cell.current = message
+        reply = await actor.handle_call(message.request)
+        cell.current = None
+        message.reply(reply)
+    elif isinstance(message, Stop):
+        await actor.on_stop()
+        raise Shutdown
+    else:
+        await actor.handle_cast(message)

@@ -1,0 +1,340 @@
+"""One child: its state machine, and the boundary at which whatever leaves it becomes a value.
+
+A :class:`Child` is the record that a supervisor keeps for one spec.  It outlives restarts; each start makes a new
+task, a new cancel scope and a new *attempt* number, so that a late timer or exit can never act on a later start.
+This is the only module that turns an exception into data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import trio
+
+from ..errors import ActorCrashed, ActorStopped, Ignore, NotStarted, RestartIntensityExceeded, Shutdown
+from ..exits import KILLED, NORMAL, SHUTDOWN, Exit, crashed
+from ..policy.lifecycle import LifecycleEvent, State, advance
+from ..spec import BRUTAL_KILL, ChildSpec, keywords_wanted
+from .actor import Actor, ActorContext, Stop, run_actor
+from .ref import Cell, Ref
+
+if TYPE_CHECKING:
+    from ..events import Kind
+    from .base import BaseSupervisor
+
+OFFERED: Final = ("task_status", "stopping")
+
+
+class Owner(Protocol):
+    """What a child tells whoever is responsible for it; nothing here may wait."""
+
+    def make_supervisor(self, child: Child) -> BaseSupervisor:
+        """The record of the supervisor that *child* is."""
+
+    def child_started(self, child: Child) -> None:
+        """*child* is up."""
+
+    def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
+        """The task of *child* is over."""
+
+
+class Handshake:
+    """The ``task_status`` that a child is given: its ``started()`` makes the child running."""
+
+    __slots__ = ("_child",)
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    def started(self, value: Any = None) -> None:
+        """Say that the child is up; *value* is handed to whoever started it.  Once only."""
+        if self._child.state not in ("starting", "stopping") or self._child.up:
+            raise RuntimeError("task_status.started() was called twice, or after the child had ended")
+        self._child.set_up(value)
+
+
+class Child:
+    """The record of one child.  Its supervisor decides; this carries out and remembers."""
+
+    __slots__ = (
+        "_ready",
+        "_scope",
+        "_wants",
+        "asked",
+        "attempt",
+        "cell",
+        "exit_pending",
+        "failures",
+        "generation",
+        "gone",
+        "injected",
+        "killed",
+        "last_exit",
+        "last_exit_at",
+        "owner",
+        "path",
+        "recovering",
+        "ref",
+        "restarts",
+        "retry_at",
+        "spec",
+        "start_error",
+        "started_at",
+        "state",
+        "stopping",
+        "stuck",
+        "supervisor",
+        "up",
+        "value",
+    )
+
+    def __init__(self, spec: ChildSpec, path: str, owner: Owner) -> None:
+        self.spec = spec
+        self.path = path
+        self.owner = owner
+        self.state: State = "stopped"
+        self.attempt = 0
+        self.generation = 0
+        self.restarts = 0
+        self.failures = 0
+        """Failures in a row, as the backoff counts them."""
+        self.started_at = 0.0
+        self.retry_at = math.inf
+        self.last_exit: Exit | None = None
+        self.last_exit_at = 0.0
+        self.exit_pending = False
+        """It ended by itself and its supervisor has not dealt with that yet."""
+        self.recovering = False
+        """It failed and has not run for its healthy uptime since."""
+        self.up = self.asked = self.killed = self.stuck = False
+        self.injected: Exception | None = None
+        self.start_error: Exception | None = None
+        self.value: Any = None
+        self.stopping: trio.Event | None = None
+        self.gone: trio.Event | None = None
+        self._ready: trio.Event | None = None
+        self._scope: trio.CancelScope | None = None
+        self.supervisor: BaseSupervisor | None = None
+        self.cell: Cell | None = None
+        self.ref: Any = spec.ref
+        self._wants: frozenset[str] = frozenset()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        start = self.spec.start
+        if self.spec.is_supervisor:
+            self.supervisor = self.owner.make_supervisor(self)
+            if self.ref is not None:
+                self.ref.bind(self.supervisor)
+        elif self.is_actor:
+            self.cell = Cell(self.path, self.spec.mailbox)
+            self.ref = Ref(self.path) if self.ref is None else self.ref
+            self.ref.bind(self.cell)
+        else:
+            self._wants = keywords_wanted(start, OFFERED)  # type: ignore[arg-type]
+
+    @property
+    def is_actor(self) -> bool:
+        """True when the spec starts an :class:`~supervisors.Actor`."""
+        return isinstance(self.spec.start, type) and issubclass(self.spec.start, Actor)
+
+    @property
+    def kind(self) -> Kind:
+        """What the tree shows it as."""
+        return "supervisor" if self.spec.is_supervisor else "worker"
+
+    @property
+    def alive(self) -> bool:
+        """Whether a task of it exists."""
+        return self._scope is not None
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs, or ended by itself and may be started again."""
+        return self.alive or self.exit_pending or self.state == "backing_off"
+
+    def advance(self, event: LifecycleEvent) -> None:
+        """Take *event* into the state machine."""
+        self.state = advance(self.state, event)
+
+    # ------------------------------------------------------------------ start
+
+    def begin(self, nursery: trio.Nursery) -> bool:
+        """Start a new task for it; True when it is up at once, False when it has a handshake to make."""
+        self.advance("start")
+        self.attempt += 1
+        self.up = self.asked = self.killed = self.stuck = self.exit_pending = False
+        self.injected = self.start_error = self.value = None
+        self.retry_at = math.inf
+        self.started_at = trio.current_time()
+        self._scope = trio.CancelScope()
+        self._ready = self.gone = None
+        self.stopping = trio.Event() if "stopping" in self._wants else None
+        body = self._body()
+        nursery.start_soon(self._run, body, name=self.path or self.spec.id)
+        if not (self.spec.is_supervisor or self.is_actor or "task_status" in self._wants):
+            self.set_up(None)
+        return self.up
+
+    def _body(self) -> Callable[[], Awaitable[object]]:
+        status: Any = Handshake(self)
+        start: Any = self.spec.start
+        if self.supervisor is not None:
+            return partial(self.supervisor.run, status)
+        if self.cell is not None:
+            factory = partial(start, *self.spec.args, **self.spec.kwargs)
+            context = ActorContext(self.path, self.generation + 1, self.ref)
+            return partial(run_actor, factory, self.cell, context, status)
+        offered: dict[str, object] = {"task_status": status, "stopping": self.stopping}
+        wanted = {name: offered[name] for name in self._wants}
+        return partial(start, *self.spec.args, **{**self.spec.kwargs, **wanted})
+
+    def set_up(self, value: object) -> None:
+        """It is up: a new generation runs."""
+        self.up = True
+        self.value = value
+        self.generation += 1
+        self.started_at = trio.current_time()
+        self.advance("started")
+        if self._ready is not None:
+            self._ready.set()
+        self.owner.child_started(self)
+
+    async def wait_ready(self) -> None:
+        """Return once it is up or its task has ended.  Not a checkpoint if that is so already."""
+        if not self.up and self.alive:
+            if self._ready is None:
+                self._ready = trio.Event()
+            await self._ready.wait()
+
+    async def wait_gone(self) -> None:
+        """Return once its task has ended.  Not a checkpoint if it has already."""
+        if self.alive:
+            if self.gone is None:
+                self.gone = trio.Event()
+            await self.gone.wait()
+
+    # ------------------------------------------------------------------- stop
+
+    def ask(self, deadline: float, why: str) -> None:
+        """Ask it to stop, in the way of its kind; *deadline* caps what a supervisor gives to its own children."""
+        self.advance("stop")
+        self.asked = True
+        if self.spec.shutdown is BRUTAL_KILL:
+            self.kill(why)
+        elif not self.up:
+            self.cancel(why)  # asked while it still starts: there is nobody to ask yet
+        elif self.supervisor is not None:
+            self.supervisor.request_stop(deadline)
+        elif self.cell is not None:
+            self.cell.mailbox.send_control(Stop())
+        elif self.stopping is not None:
+            self.stopping.set()
+        else:
+            self.cancel(why)
+
+    def kill(self, why: str) -> None:
+        """Cancel it with no say in it; its exit is ``killed``."""
+        self.killed = True
+        self.cancel(why)
+
+    def inject(self, error: Exception) -> None:
+        """Make it crash with *error*, wherever it is waiting now."""
+        self.injected = error
+        self.cancel(f"crashed on purpose: {error!r}")
+
+    def cancel(self, why: str) -> None:
+        """Cancel its task, if there is one."""
+        if self._scope is not None:
+            self._scope.cancel(reason=why)
+
+    # --------------------------------------------------------------- boundary
+
+    async def _run(self, body: Callable[[], Awaitable[object]]) -> None:
+        """One generation, from its first step to its last; nothing but a foreign cancellation or exit leaves it."""
+        assert self._scope is not None
+        try:
+            with self._scope:
+                await body()
+        except Exception as error:
+            self._end(self._exit_of(error))
+        except BaseException as error:
+            # KeyboardInterrupt, SystemExit, or a cancellation from outside the tree: not ours to keep.
+            self._end(_exit_of_foreign(error))
+            raise
+        else:
+            self._end(self._exit_without_error())
+
+    def _exit_without_error(self) -> Exit:
+        if self.injected is not None:
+            return crashed(self.injected)
+        if self._scope is not None and self._scope.cancelled_caught:
+            return KILLED if self.killed else SHUTDOWN
+        return NORMAL
+
+    def _exit_of(self, error: Exception) -> Exit:
+        # A supervisor that gave up holds its children's ends, which say nothing about its own.
+        if not isinstance(error, RestartIntensityExceeded) and _only(error, Shutdown):
+            return SHUTDOWN
+        return crashed(error)
+
+    def _end(self, exit: Exit) -> None:
+        """The task is over; tell everybody whom it concerns.  Runs without a checkpoint."""
+        was_up = self.up
+        self.up = False
+        self._scope = None
+        self.stuck = False
+        self.advance("ended")
+        if self.cell is not None:
+            self._end_current_call(exit)
+        if was_up:
+            self.last_exit, self.last_exit_at = exit, trio.current_time()
+        elif self.start_error is None:  # else its supervisor knows better, say that it was too slow
+            self.start_error = self._why_not_started(exit)
+        if self._ready is not None:
+            self._ready.set()
+        self.owner.child_ended(self, exit, was_up=was_up)
+        if self.gone is not None:
+            self.gone.set()
+
+    def _why_not_started(self, exit: Exit) -> Exception:
+        if exit.error is not None:
+            return exit.error
+        if exit.reason == "normal":
+            return NotStarted("it returned without calling task_status.started()")
+        return NotStarted(f"it ended before it was up ({exit.reason})")
+
+    def _end_current_call(self, exit: Exit) -> None:
+        assert self.cell is not None
+        call, self.cell.current, self.cell.task = self.cell.current, None, None
+        if call is None:
+            return
+        if exit.reason == "crashed":
+            failure = ActorCrashed(self.path)
+            failure.__cause__ = exit.error
+            call.fail(failure)
+        else:
+            call.fail(ActorStopped(self.path))
+
+    @property
+    def declined(self) -> bool:
+        """Whether the last start attempt declined (:class:`~supervisors.Ignore`)."""
+        return self.start_error is not None and _only(self.start_error, Ignore)
+
+
+def _only(error: Exception, kind: type[Exception]) -> bool:
+    """True for an exception of *kind*, also wrapped in groups that hold nothing else."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(kind)[1] is None
+    return isinstance(error, kind)
+
+
+def _exit_of_foreign(error: BaseException) -> Exit:
+    if isinstance(error, BaseExceptionGroup):
+        ours, _ = error.split(Exception)
+        if isinstance(ours, ExceptionGroup):
+            return crashed(ours)
+    return KILLED

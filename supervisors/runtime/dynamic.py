@@ -1,0 +1,193 @@
+"""Supervisors of children that come and go; a child that is down is forgotten, whatever its restart type."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from itertools import groupby
+
+import trio
+
+from ..errors import ChildRunning, TooManyChildren, WrongKind
+from ..exits import Exit
+from ..spec import BRUTAL_KILL, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
+from .base import BaseSupervisor, wait_until_gone
+from .child import Child
+from .context import TreeContext
+from .supervisor import Supervisor
+
+
+class _Pool(BaseSupervisor):
+    """What both kinds share: no children at first, stopped together, forgotten when down."""
+
+    async def _start_all(self) -> None:
+        self.children.clear()
+
+    def _at_rest(self, child: Child) -> None:
+        super()._at_rest(child)
+        self._forget(child)
+
+    def _until(self, child: Child, deadline: float) -> float:
+        allowed = 0.0 if child.spec.shutdown is BRUTAL_KILL else child.spec.shutdown
+        return min(trio.current_time() + allowed, deadline)
+
+    async def _stop_all(self, deadline: float) -> None:
+        """Ask all at once, then cancel each whose time is over."""
+        children = sorted(
+            ((self._until(child, deadline), child) for child in self.children.values() if child.alive),
+            key=lambda pair: pair[0],
+        )
+        for until, child in children:
+            child.exit_pending = False
+            child.ask(until, f"stopped by supervisor {self.path or 'root'!r}")
+        for until, group in groupby(children, key=lambda pair: pair[0]):
+            members = [child for _, child in group]
+            with trio.move_on_at(until):
+                for child in members:
+                    await child.wait_gone()
+            for child in members:
+                if child.alive:
+                    child.kill("did not stop within its shutdown time")
+        await wait_until_gone([child for _, child in children], self.context)
+
+    async def restart_child(self, child_id: str) -> object:
+        """Refused: a child of this supervisor that is down is forgotten."""
+        raise WrongKind(self.path, "forgets children that are down; start a new one instead")
+
+    async def delete_child(self, child_id: str) -> None:
+        """Refused: a child of this supervisor that is down is forgotten."""
+        raise WrongKind(self.path, "forgets children that are down; there is nothing to delete")
+
+    def admit(self, spec: ChildSpec) -> None:
+        """Check that *spec* may be added now.
+
+        Raises:
+          ChildRunning, TooManyChildren, ValueError: it may not.
+        """
+        assert isinstance(self.spec, DynamicSupervisorSpec)
+        self.spec.accept(spec)
+        if spec.id in self.children:
+            raise ChildRunning(self.children[spec.id].path)
+        if self.spec.max_children is not None and len(self.children) >= self.spec.max_children:
+            raise TooManyChildren(self.path, self.spec.max_children)
+
+
+class DynamicSupervisor(_Pool):
+    """Starts, restarts and stops its children concurrently: its loop never waits for one of them."""
+
+    waits_for_starts = False
+
+    def __init__(self, spec: DynamicSupervisorSpec, path: str, context: TreeContext) -> None:
+        super().__init__(spec, path, context)
+        self._own_context = contextvars.copy_context()
+
+    async def _start_all(self) -> None:
+        await super()._start_all()
+        # Children start in this context, not in that of whoever asks for one.
+        self._own_context = contextvars.copy_context()
+
+    def _begin(self, child: Child) -> None:
+        self._own_context.run(child.begin, self._nursery)
+        if not child.up and child.spec.start_timeout != math.inf:
+            self._at(trio.current_time() + child.spec.start_timeout, child, "start_deadline")
+
+    def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
+        """Report it; one whose end has no consequences is forgotten at once, without a turn of the loop."""
+        idle = child.spec.restart == "temporary" and not child.spec.significant
+        concerns_nobody = child.asked or (was_up and idle)
+        child.asked = concerns_nobody
+        super().child_ended(child, exit, was_up=was_up)
+        if concerns_nobody:
+            self._at_rest(child)
+
+    async def _on_exit(self, child: Child) -> None:
+        if child.start_error is None or not child.exit_pending:
+            await super()._on_exit(child)
+            return
+        child.exit_pending = False
+        if child.declined or child.generation == 0:
+            self._at_rest(child)
+        else:
+            await self._on_failure(child, child.start_error, 0.0)
+
+    async def _restart(self, child: Child) -> None:
+        self._begin(child)
+
+    async def _retry(self, child: Child) -> None:
+        self._begin(child)
+
+    async def _stand_by(self, child: Child) -> None:
+        """Its children are independent of one another."""
+
+    def start_child_nowait(self, spec: ChildSpec) -> None:
+        """See :meth:`SupervisorRef.start_child_nowait`."""
+        self._add(spec)
+
+    def _add(self, spec: ChildSpec) -> Child:
+        self.admit(spec)
+        child = self.children[spec.id] = self.make_child(spec)
+        self._begin(child)
+        return child
+
+    async def start_child(self, spec: ChildSpec) -> object:
+        """See :meth:`SupervisorRef.start_child`.  If cancelled, the child goes on starting."""
+        await trio.lowlevel.checkpoint()
+        child = self._add(spec)
+        await child.wait_ready()
+        if child.start_error is not None and not child.declined:
+            raise self.start_error(child)
+        return child.value
+
+    async def terminate_child(self, child_id: str) -> None:
+        """See :meth:`SupervisorRef.terminate_child`.  If cancelled, the child is stopped all the same."""
+        await trio.lowlevel.checkpoint()
+        child = self.get(child_id)
+        self.begin_stop(child)
+        await child.wait_gone()
+
+    def begin_stop(self, child: Child) -> None:
+        """Begin to bring *child* down, and return; once it is gone it is forgotten."""
+        if not child.alive:
+            self._at_rest(child)
+            return
+        until = self._until(child, math.inf)
+        child.ask(until, f"stopped by supervisor {self.path or 'root'!r}")
+        if until != math.inf:
+            self._at(until, child, "stop_deadline")
+
+
+class SequentialDynamicSupervisor(_Pool, Supervisor):
+    """Starts and restarts its children one at a time, as OTP's ``simple_one_for_one`` does."""
+
+    def __init__(self, spec: DynamicSupervisorSpec, path: str, context: TreeContext) -> None:
+        self.pool_spec = spec
+        super().__init__(SupervisorSpec(), path, context)
+        self.spec = spec  # type: ignore[assignment]
+
+    def _group(self, child: Child) -> tuple[str, ...]:
+        return (child.spec.id,)
+
+    async def start_child(self, spec: ChildSpec) -> object:
+        """See :meth:`SupervisorRef.start_child`."""
+
+        async def perform() -> object:
+            self.admit(spec)
+            child = self.children[spec.id] = self.make_child(spec)
+            try:
+                await self._start(child)
+            finally:
+                if not child.alive and not child.exit_pending:
+                    self._at_rest(child)
+            return child.value
+
+        return await self.ask(perform)
+
+
+def make_supervisor(child: Child, context: TreeContext) -> BaseSupervisor:
+    """The record of the supervisor that *child* is, by its spec."""
+    spec = child.spec.start
+    if isinstance(spec, SupervisorSpec):
+        return Supervisor(spec, child.path, context)
+    assert isinstance(spec, DynamicSupervisorSpec)
+    kind = DynamicSupervisor if spec.concurrent else SequentialDynamicSupervisor
+    return kind(spec, child.path, context)

@@ -1,0 +1,238 @@
+"""A bounded memory channel with what Trio's own lacks: overflow policies, counters, a control lane, batches.
+
+Names and errors are Trio's.  It has one receiver, the actor; any number of tasks may send.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import attrs
+import outcome
+import trio
+from trio.lowlevel import Abort, RaiseCancelT, Task, checkpoint_if_cancelled, current_task, reschedule
+
+from ..errors import MailboxFull
+from ..policy.overflow import Verdict, admit
+from ..spec import MailboxSpec
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class MailboxStatistics:
+    """Counters since the mailbox was made; *depth* is what waits now, control messages left out."""
+
+    depth: int
+    capacity: int
+    received: int
+    dropped: int
+    refused: int
+    senders_waiting: int
+
+
+class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
+    """A bounded queue of messages for one receiver.
+
+    Control messages are sent with :meth:`send_control`, are received before all others and are not bounded: only the
+    runtime sends them, at most one of a kind.  *on_drop* is told each message that an overflow policy drops.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_control",
+        "_data",
+        "_dropped",
+        "_on_drop",
+        "_path",
+        "_received",
+        "_receiver",
+        "_refused",
+        "_senders",
+        "spec",
+    )
+
+    def __init__(self, spec: MailboxSpec, path: str = "", on_drop: Callable[[T], None] | None = None) -> None:
+        self.spec = spec
+        self._path = path
+        self._on_drop = on_drop
+        self._data: deque[T] = deque()
+        self._control: deque[T] = deque()
+        self._senders: OrderedDict[Task, T] = OrderedDict()
+        self._receiver: Task | None = None
+        self._closed = False
+        self._received = self._dropped = self._refused = 0
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def statistics(self) -> MailboxStatistics:
+        """The counters, frozen."""
+        return MailboxStatistics(
+            depth=len(self._data),
+            capacity=self.spec.capacity,
+            received=self._received,
+            dropped=self._dropped,
+            refused=self._refused,
+            senders_waiting=len(self._senders),
+        )
+
+    def send_nowait(self, value: T) -> None:
+        """Put *value* into the mailbox, or do what the overflow policy says; never waits.
+
+        Raises:
+          trio.WouldBlock: it is full and the policy is ``wait``; nothing was sent.
+          MailboxFull: it is full and the policy is ``refuse``; nothing was sent.
+          trio.ClosedResourceError: it is closed; nothing was sent.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError
+        verdict = admit(self.spec.overflow, len(self._data), self.spec.capacity)
+        if verdict is Verdict.ACCEPT:
+            self._data.append(value)
+            self._wake()
+        elif verdict is Verdict.WAIT:
+            raise trio.WouldBlock
+        elif verdict is Verdict.REFUSE:
+            self._refused += 1
+            raise MailboxFull(self._path, self.spec.capacity)
+        elif verdict is Verdict.EVICT_OLDEST:
+            self._drop(self._data.popleft())
+            self._data.append(value)
+        else:
+            self._drop(value)
+
+    async def send(self, value: T) -> None:
+        """As :meth:`send_nowait`, but wait for room where the policy is ``wait``.  Always a checkpoint.
+
+        If cancelled while it waits, nothing was sent.
+        """
+        await checkpoint_if_cancelled()
+        try:
+            self.send_nowait(value)
+        except trio.WouldBlock:
+            pass
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        task = current_task()
+        self._senders[task] = value
+
+        def abort(_: RaiseCancelT) -> Abort:
+            del self._senders[task]
+            return Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def send_control(self, value: T) -> None:
+        """Put *value* before all others; does nothing to a closed mailbox, whose receiver is gone."""
+        if not self._closed:
+            self._control.append(value)
+            self._wake()
+
+    def receive_nowait(self) -> T:
+        """The next message.
+
+        Raises:
+          trio.WouldBlock: nothing waits.
+          trio.EndOfChannel: it is closed and empty.
+        """
+        if self._control:
+            return self._control.popleft()
+        if not self._data:
+            if self._closed:
+                raise trio.EndOfChannel
+            raise trio.WouldBlock
+        value = self._data.popleft()
+        self._received += 1
+        if self._senders:
+            task, waiting = self._senders.popitem(last=False)
+            self._data.append(waiting)
+            reschedule(task)
+        return value
+
+    async def receive(self) -> T:
+        """Wait for the next message.  Always a checkpoint; if cancelled, no message is lost.
+
+        Raises:
+          trio.EndOfChannel: it is closed and empty.
+          trio.BusyResourceError: another task is receiving.
+        """
+        await checkpoint_if_cancelled()
+        slept = False
+        while True:
+            try:
+                value = self.receive_nowait()
+            except trio.WouldBlock:
+                await self._sleep()
+                slept = True
+            else:
+                break
+        if not slept:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return value
+
+    async def receive_batch(self, max_messages: int) -> list[T]:
+        """Wait for at least one message, then take up to *max_messages* that are there.  Always a checkpoint."""
+        batch = [await self.receive()]
+        while len(batch) < max_messages:
+            try:
+                batch.append(self.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+        return batch
+
+    async def wait_nonempty(self) -> None:
+        """Return once :meth:`receive_nowait` has something to say; not a checkpoint if it has already."""
+        if not (self._control or self._data or self._closed):
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        if self._receiver is not None:
+            raise trio.BusyResourceError("a mailbox has one receiver")
+        self._receiver = current_task()
+
+        def abort(_: RaiseCancelT) -> Abort:
+            self._receiver = None
+            return Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _wake(self) -> None:
+        if self._receiver is not None:
+            task, self._receiver = self._receiver, None
+            reschedule(task)
+
+    def _drop(self, value: T) -> None:
+        self._dropped += 1
+        if self._on_drop is not None:
+            self._on_drop(value)
+
+    def drain(self) -> list[T]:
+        """Take out everything that waits, the messages of waiting senders included, and let these go on."""
+        left = [*self._data, *self._senders.values()]
+        for task in self._senders:
+            reschedule(task)
+        self._data.clear()
+        self._control.clear()
+        self._senders.clear()
+        return left
+
+    def close(self) -> None:
+        """Refuse further messages; waiting senders get :class:`trio.ClosedResourceError`.  The rest can be received."""
+        self._closed = True
+        for task in self._senders:
+            reschedule(task, outcome.Error(trio.ClosedResourceError()))
+        self._senders.clear()
+        self._wake()
+
+    def reopen(self) -> None:
+        """Accept messages again, for the next incarnation of an actor that had been stopped."""
+        self._closed = False
+
+    async def aclose(self) -> None:
+        """:meth:`close`, and a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()

@@ -1,0 +1,302 @@
+"""References to actors and supervisors that outlive restarts.
+
+A :class:`Ref` is made by whoever needs one, before the tree runs, and bound by the child spec that names it.  It stays
+the same over restarts; only what is behind it changes.
+"""
+
+from __future__ import annotations
+
+import math
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import outcome
+import trio
+from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule
+
+from ..errors import (
+    ActorStopped,
+    CallCycle,
+    MailboxClosed,
+    MessageDropped,
+    SupervisorNotRunning,
+)
+from .mailbox import Mailbox, MailboxStatistics
+
+if TYPE_CHECKING:
+    from ..spec import ChildSpec, MailboxSpec
+    from ..tree import ChildCount, ChildInfo
+    from .base import BaseSupervisor
+
+Reply = TypeVar("Reply")
+AnyRequest = TypeVar("AnyRequest")
+
+
+class Request(Generic[Reply]):
+    """Base of requests that say what is replied: ``class Get(Request[int])`` makes ``await ref.call(Get())`` an int."""
+
+    __slots__ = ()
+
+
+class Call:
+    """A request on its way: its caller's task waits in it until it is answered."""
+
+    __slots__ = ("_task", "abandoned", "deadline", "request", "result")
+
+    def __init__(self, request: object, deadline: float) -> None:
+        self.request = request
+        self.deadline = deadline
+        self.abandoned = False
+        self.result: outcome.Maybe[Any] | None = None
+        self._task: Task | None = None
+
+    async def wait(self) -> Any:
+        """The reply, or the error it was answered with.  A checkpoint; if cancelled, the request is abandoned."""
+        if self.result is not None:
+            await trio.lowlevel.checkpoint()
+            return self.result.unwrap()
+        self._task = current_task()
+
+        def abort(_: RaiseCancelT) -> Abort:
+            self._task = None
+            self.abandoned = True
+            return Abort.SUCCEEDED
+
+        return await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def reply(self, value: object) -> None:
+        """Answer with *value*; does nothing if the caller has gone or was answered."""
+        self._settle(outcome.Value(value))
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with *error*, raised in the caller."""
+        self._settle(outcome.Error(error))
+
+    def _settle(self, result: outcome.Maybe[Any]) -> None:
+        if self.result is None and not self.abandoned:
+            self.result = result
+            if self._task is not None:
+                task, self._task = self._task, None
+                reschedule(task, result)
+
+
+class Cell:
+    """What an actor keeps over its restarts: mailbox, the call in hand, and whom its loop waits for."""
+
+    __slots__ = ("current", "mailbox", "path", "task", "waits_for")
+
+    def __init__(self, path: str, spec: MailboxSpec) -> None:
+        self.path = path
+        self.mailbox: Mailbox[object] = Mailbox(spec, path, self._dropped)
+        self.mailbox.close()  # until it starts
+        self.current: Call | None = None
+        self.task: Task | None = None
+        self.waits_for: Cell | None = None
+
+    def _dropped(self, message: object) -> None:
+        if isinstance(message, Call):
+            message.fail(MessageDropped(self.path, self.mailbox.spec.overflow))
+
+    def end(self) -> None:
+        """Close the mailbox; calls that wait in it get :class:`~supervisors.ActorStopped`."""
+        self.mailbox.close()
+        for message in self.mailbox.drain():
+            if isinstance(message, Call):
+                message.fail(ActorStopped(self.path))
+
+
+CURRENT_ACTOR: ContextVar[Cell | None] = ContextVar("current_actor", default=None)
+
+
+def current_cell() -> Cell | None:
+    """The actor whose own loop task is running now, if it is one."""
+    cell = CURRENT_ACTOR.get()
+    return cell if cell is not None and cell.task is current_task() else None
+
+
+class Ref(Generic[AnyRequest]):
+    """Where to send an actor its messages.  *AnyRequest* is the union of what it understands."""
+
+    __slots__ = ("_cell", "name")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self._cell: Cell | None = None
+
+    def __repr__(self) -> str:
+        return f"<Ref to {self.path!r}>"
+
+    @property
+    def path(self) -> str:
+        """The actor's path in its tree; the ref's own name while it was never bound."""
+        return self.name if self._cell is None else self._cell.path
+
+    def bind(self, cell: Cell) -> None:
+        """Point at *cell*; done by the runtime."""
+        self._cell = cell
+
+    def statistics(self) -> MailboxStatistics:
+        """The mailbox's counters.
+
+        Raises:
+          MailboxClosed: the ref was never bound.
+        """
+        return self._bound().mailbox.statistics()
+
+    async def call(self, request: Request[Reply] | AnyRequest) -> Reply:
+        """Send *request* to the actor and wait for its reply.
+
+        A checkpoint on every call.  If cancelled, the request is dropped while it is queued; once begun it is served:
+        make it idempotent, or cast.  The caller's deadline bounds the calls that the actor makes to serve it.
+
+        Args:
+          request: handed over as it is, not copied.
+
+        Raises:
+          MailboxFull: the overflow policy is ``refuse`` and the mailbox is full; nothing was sent.
+          MailboxClosed: the actor was not running; nothing was sent.
+          MessageDropped: the overflow policy dropped the request; it was not served.
+          ActorCrashed: the actor crashed while it handled the request; it is not served again.
+          ActorStopped: the actor ended before it replied; the request may have been served.
+          CallCycle: the actor waits, directly or not, for the caller; nothing was sent.
+
+        Source: ``gen_server:call/2`` in Erlang/OTP, without its 5 s limit: wrap in :func:`trio.fail_after`.
+        """
+        cell = self._bound()
+        caller = current_cell()
+        deadline = trio.current_effective_deadline()
+        if caller is None:
+            return await self._exchange(cell, request, deadline)  # type: ignore[no-any-return]
+        if caller.current is not None:
+            deadline = min(deadline, caller.current.deadline)
+        _refuse_cycle(caller, cell)
+        caller.waits_for = cell
+        try:
+            if deadline == math.inf:
+                return await self._exchange(cell, request, deadline)  # type: ignore[no-any-return]
+            with trio.fail_at(deadline):
+                return await self._exchange(cell, request, deadline)  # type: ignore[no-any-return]
+        finally:
+            caller.waits_for = None
+
+    async def _exchange(self, cell: Cell, request: object, deadline: float) -> Any:
+        call = Call(request, deadline)
+        try:
+            await cell.mailbox.send(call)
+        except trio.ClosedResourceError:
+            raise MailboxClosed(self.path) from None
+        return await call.wait()
+
+    async def cast(self, message: AnyRequest) -> None:
+        """Send *message* and do not wait for it to be handled, only for room.  A checkpoint.
+
+        Raises:
+          MailboxFull, MailboxClosed: as in :meth:`call`; nothing was sent.
+        """
+        try:
+            await self._bound().mailbox.send(message)
+        except trio.ClosedResourceError:
+            raise MailboxClosed(self.path) from None
+
+    def cast_nowait(self, message: AnyRequest) -> None:
+        """As :meth:`cast`, without waiting.
+
+        Raises:
+          trio.WouldBlock: the policy is ``wait`` and the mailbox is full; nothing was sent.
+          MailboxFull, MailboxClosed: as in :meth:`call`; nothing was sent.
+        """
+        try:
+            self._bound().mailbox.send_nowait(message)
+        except trio.ClosedResourceError:
+            raise MailboxClosed(self.path) from None
+
+    def _bound(self) -> Cell:
+        if self._cell is None:
+            raise MailboxClosed(self.path)
+        return self._cell
+
+
+def _refuse_cycle(caller: Cell, target: Cell) -> None:
+    paths = [caller.path, target.path]
+    cell: Cell | None = target
+    while cell is not None:
+        if cell is caller:
+            raise CallCycle(tuple(paths))
+        cell = cell.waits_for
+        if cell is not None:
+            paths.append(cell.path)
+
+
+class SupervisorRef:
+    """A supervisor's administration, by reference: OTP's ``start_child`` and its like.  Survives restarts.
+
+    Every method raises :class:`~supervisors.SupervisorNotRunning` while the supervisor does not run.  The methods
+    that wait are checkpoints; if cancelled after the supervisor has begun, it finishes what was asked.
+    """
+
+    __slots__ = ("_supervisor", "name")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self._supervisor: BaseSupervisor | None = None
+
+    def bind(self, supervisor: BaseSupervisor) -> None:
+        """Point at *supervisor*; done by the runtime."""
+        self._supervisor = supervisor
+
+    async def start_child(self, spec: ChildSpec) -> object:
+        """Add a child and start it; returns what it gave to ``task_status.started()``, or None if it declined.
+
+        Raises:
+          ChildRunning, ChildPresent, TooManyChildren: nothing was done.
+          StartError: it failed to start; nothing is left of it.
+          ValueError: the spec may not stand under this supervisor.
+        """
+        return await self._bound().start_child(spec)
+
+    def start_child_nowait(self, spec: ChildSpec) -> None:
+        """Add a child and begin to start it; only for a dynamic supervisor.  A failed start is told to the event hook.
+
+        Raises:
+          ChildRunning, TooManyChildren, ValueError: as in :meth:`start_child`.
+          WrongKind: this supervisor starts its children one at a time.
+        """
+        self._bound().start_child_nowait(spec)
+
+    async def terminate_child(self, child_id: str) -> None:
+        """Stop a child in an orderly way and wait until it is gone.
+
+        Raises:
+          NoSuchChild: no child has this id.
+        """
+        await self._bound().terminate_child(child_id)
+
+    async def restart_child(self, child_id: str) -> object:
+        """Start a stopped child again; returns as :meth:`start_child`.
+
+        Raises:
+          NoSuchChild, ChildRunning, ChildRestarting: nothing was done.
+          StartError: it failed to start and stays stopped.
+        """
+        return await self._bound().restart_child(child_id)
+
+    async def delete_child(self, child_id: str) -> None:
+        """Forget the spec of a stopped child.
+
+        Raises:
+          NoSuchChild, ChildRunning, ChildRestarting: nothing was done.
+        """
+        await self._bound().delete_child(child_id)
+
+    def which_children(self) -> tuple[ChildInfo, ...]:
+        """The children in start order, as they are now; answers at any moment."""
+        return self._bound().which_children()
+
+    def count_children(self) -> ChildCount:
+        """How many children there are, as they are now; answers at any moment."""
+        return self._bound().count_children()
+
+    def _bound(self) -> BaseSupervisor:
+        if self._supervisor is None or not self._supervisor.serving:
+            raise SupervisorNotRunning(self.name if self._supervisor is None else self._supervisor.path)
+        return self._supervisor

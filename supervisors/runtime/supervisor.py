@@ -1,0 +1,133 @@
+"""The supervisor of a fixed list of children: one thing at a time, as in OTP, so that order is always plain."""
+
+from __future__ import annotations
+
+import trio
+
+from ..errors import ChildPresent, ChildRunning, StartError
+from ..policy.strategy import restart_group
+from ..spec import ChildSpec, SupervisorSpec
+from .base import BaseSupervisor, wait_until_gone
+from .child import Child
+from .context import TreeContext
+
+
+class Supervisor(BaseSupervisor):
+    """Carries out a :class:`~supervisors.SupervisorSpec`."""
+
+    spec: SupervisorSpec
+
+    def __init__(self, spec: SupervisorSpec, path: str, context: TreeContext) -> None:
+        super().__init__(spec, path, context)
+        self._records = {child.id: self.make_child(child) for child in spec.children}
+        self.children.update(self._records)
+
+    async def _start_all(self) -> None:
+        # What was added by hand is forgotten, what was deleted is back; records of the spec keep their counters.
+        self.children.clear()
+        self.children.update(self._records)
+        for child in list(self.children.values()):
+            try:
+                await self._start(child)
+            except StartError as error:
+                self._ending = error
+                return
+
+    async def _start(self, child: Child) -> None:
+        """Start *child* and wait until it is up.  If it declines, it stays stopped, or is forgotten if temporary.
+
+        Raises:
+          StartError: it failed, and its task is gone.
+        """
+        if not child.begin(self._nursery):
+            with trio.move_on_after(child.spec.start_timeout):
+                await child.wait_ready()
+            if child.state == "starting":
+                child.start_error = self.too_slow(child)
+                child.kill("was not up in time")
+                await wait_until_gone((child,), self.context)
+        if child.start_error is None:
+            return
+        if not child.declined:
+            raise self.start_error(child)
+        self._at_rest(child)
+
+    async def _stop_all(self, deadline: float) -> None:
+        for child in reversed(list(self.children.values())):
+            await self._terminate(child, deadline)
+
+    async def _restart(self, child: Child) -> None:
+        await self._stand_by(child)
+        await self._start_group(child)
+
+    async def _retry(self, child: Child) -> None:
+        """Charge one more attempt, unless the delay was the price; then begin again with the group."""
+        if child.spec.backoff is None:
+            child.advance("stop")
+            await self._on_failure(child, child.start_error, 0.0)
+        else:
+            await self._stand_by(child)
+            await self._start_group(child)
+
+    async def _stand_by(self, child: Child) -> None:
+        """Stop the others of the restart group, in reverse order."""
+        for other_id in reversed(self._group(child)):
+            if other_id != child.spec.id:
+                await self._terminate(self.children[other_id])
+
+    async def _start_group(self, child: Child) -> None:
+        for member_id in self._group(child):
+            member = self.children.get(member_id)
+            if member is None or member.alive:
+                continue
+            try:
+                await self._start(member)
+            except StartError as error:
+                await self._on_failed_restart(member, error)
+                return
+
+    async def _on_failed_restart(self, child: Child, error: StartError) -> None:
+        """Try again: in its turn and at the budget's cost, or after the backoff's next delay."""
+        child.recovering = True
+        self.troubled[child.spec.id] = child
+        if child.spec.backoff is None:
+            self._back_off(child, 0.0)
+        else:
+            await self._on_failure(child, child.start_error or error, 0.0)
+
+    def _group(self, child: Child) -> tuple[str, ...]:
+        return tuple(restart_group(self.spec.strategy, list(self.children), child.spec.id))
+
+    async def start_child(self, spec: ChildSpec) -> object:
+        """See :meth:`SupervisorRef.start_child`."""
+        self.spec.accept(spec)
+
+        async def perform() -> object:
+            known = self.children.get(spec.id)
+            if known is not None:
+                raise (ChildRunning if known.active else ChildPresent)(known.path)
+            child = self.children[spec.id] = self.make_child(spec)
+            try:
+                await self._start(child)
+            except StartError:
+                del self.children[spec.id]
+                raise
+            return child.value
+
+        return await self.ask(perform)
+
+    async def restart_child(self, child_id: str) -> object:
+        """See :meth:`SupervisorRef.restart_child`."""
+
+        async def perform() -> object:
+            child = self.get(child_id)
+            self.refuse_active(child)
+            await self.start_by_hand(child)
+            return child.value
+
+        return await self.ask(perform)
+
+    async def start_by_hand(self, child: Child) -> None:
+        """Start a child that is down, at nobody's cost; a failed start leaves it down."""
+        self._at_rest(child)
+        await self._start(child)
