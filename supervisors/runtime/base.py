@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 import trio
@@ -50,6 +50,8 @@ from ..tree import ChildCount, ChildInfo
 from .child import Child
 from .context import TreeContext
 from .ref import Call
+
+Value = TypeVar("Value")
 
 STUCK_AFTER: Final = 1.0
 """Seconds after its cancellation that a task may take to end before it is reported as stuck."""
@@ -115,6 +117,8 @@ class BaseSupervisor(ABC):
         self._order = count()
         self._waiting = trio.CancelScope()
         """The scope of the loop's wait; its deadline is the next timer's."""
+        self._life = trio.CancelScope()
+        """The scope of all that the supervisor itself does; its children are outside."""
         self._nursery: trio.Nursery
         self._send: trio.MemorySendChannel[Message]
         self._receive: trio.MemoryReceiveChannel[Message]
@@ -138,17 +142,42 @@ class BaseSupervisor(ABC):
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self.serving = True
-                await self._start_all()
-                if self._ending is None:
-                    task_status.started(self)
-                    await self._serve()
-                self.serving = False
-                await self._stop_all(self._deadline)
+                with self._life:
+                    await self._live(task_status)
+                if self._life.cancelled_caught:
+                    self._ending = Shutdown("killed")
+                    await self._take_along()
         finally:
             self.serving = False
             self._clean_up()
         assert self._ending is not None
         raise self._ending
+
+    async def _live(self, task_status: trio.TaskStatus[BaseSupervisor]) -> None:
+        await self._start_all()
+        if self._ending is None:
+            task_status.started(self)
+            await self._serve()
+        self.serving = False
+        await self._stop_all(self._deadline)
+
+    def die(self, why: str) -> None:
+        """End at once, the workers with it; the supervisors below stop in an orderly way."""
+        self._life.cancel(reason=why)
+
+    async def _take_along(self) -> None:
+        self.serving = False
+        children = [child for child in self.children.values() if child.alive]
+        for child in children:
+            child.killed = True
+            child.exit_pending = False
+            if child.supervisor is not None and child.up:
+                child.ask(math.inf, "its supervisor was killed")
+            else:
+                child.advance("stop")
+                child.cut("its supervisor was killed")
+        for child in children:
+            await child.wait_gone()
 
     def _reset(self) -> None:
         self.intensity = RestartIntensity(self.spec.max_restarts, self.spec.max_seconds)
@@ -156,6 +185,7 @@ class BaseSupervisor(ABC):
         self._timers.clear()
         self._ending = None
         self._deadline = math.inf
+        self._life = trio.CancelScope()
         self.reasons.clear()
 
     def _clean_up(self) -> None:
@@ -405,9 +435,16 @@ class BaseSupervisor(ABC):
             with trio.move_on_at(until):
                 await child.wait_gone()
             if child.alive:
-                child.kill("did not stop within its shutdown time")
+                self.too_late(child, until, deadline)
                 await wait_until_gone((child,), self.context)
         self._at_rest(child)
+
+    def too_late(self, child: Child, until: float, deadline: float) -> None:
+        """*child* still runs at *until*: kill it, or cut it off if that was the *deadline* given from above."""
+        if until < deadline:
+            child.kill("did not stop within its shutdown time")
+        else:
+            child.cut("did not stop by the deadline from above")
 
     @abstractmethod
     async def _start_all(self) -> None:
@@ -450,6 +487,15 @@ class BaseSupervisor(ABC):
             await self._terminate(self.get(child_id))
 
         await self.ask(perform)
+
+    async def in_turn(self, look: Callable[[], Value]) -> Value:
+        """See :meth:`SupervisorRef.in_turn`."""
+
+        async def perform() -> Value:
+            return look()
+
+        result: Value = await self.ask(perform)
+        return result
 
     def begin_stop(self, child: Child) -> None:
         """Begin to bring *child* down, and return."""

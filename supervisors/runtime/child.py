@@ -237,7 +237,19 @@ class Child:
             self.cancel(why)
 
     def kill(self, why: str) -> None:
-        """Cancel it with no say in it; its exit is ``killed``."""
+        """End it with no say in it; its exit is ``killed``.
+
+        A worker is cancelled.  A supervisor takes its workers with it; the supervisors below it go down in an orderly
+        way, as in OTP, where they learn of it from their link.
+        """
+        self.killed = True
+        if self.supervisor is not None and self.up:
+            self.supervisor.die(why)
+        else:
+            self.cancel(why)
+
+    def cut(self, why: str) -> None:
+        """Cancel it with everything below it: the time given from above is over."""
         self.killed = True
         self.cancel(why)
 
@@ -278,7 +290,7 @@ class Child:
     def _exit_of(self, error: Exception) -> Exit:
         # A supervisor that gave up holds its children's ends, which say nothing about its own.
         if not isinstance(error, RestartIntensityExceeded) and _only(error, Shutdown):
-            return SHUTDOWN
+            return KILLED if self.killed else SHUTDOWN
         return crashed(error)
 
     def _end(self, exit: Exit) -> None:

@@ -47,7 +47,7 @@ class _Pool(BaseSupervisor):
                     await child.wait_gone()
             for child in members:
                 if child.alive:
-                    child.kill("did not stop within its shutdown time")
+                    self.too_late(child, until, deadline)
         await wait_until_gone([child for _, child in children], self.context)
 
     async def restart_child(self, child_id: str) -> object:

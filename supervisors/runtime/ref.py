@@ -7,6 +7,7 @@ the same over restarts; only what is behind it changes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .base import BaseSupervisor
 
 Reply = TypeVar("Reply")
+Value = TypeVar("Value")
 AnyRequest = TypeVar("AnyRequest")
 
 
@@ -287,6 +289,14 @@ class SupervisorRef:
           NoSuchChild, ChildRunning, ChildRestarting: nothing was done.
         """
         await self._bound().delete_child(child_id)
+
+    async def in_turn(self, look: Callable[[], Value]) -> Value:
+        """Call *look* in the supervisor's own turn, between two things that it does, and return what it returns.
+
+        A checkpoint.  Everything the supervisor was told before this call is done by then.  :meth:`which_children`
+        and :meth:`count_children` answer at any moment; ``await ref.in_turn(ref.count_children)`` answers as OTP does.
+        """
+        return await self._bound().in_turn(look)
 
     def which_children(self) -> tuple[ChildInfo, ...]:
         """The children in start order, as they are now; answers at any moment."""

@@ -83,7 +83,7 @@ class Tree:
         with trio.move_on_at(deadline):
             await self.wait_stopped()
             return
-        self._root.kill("the tree did not stop by its deadline")
+        self._root.cut("the tree did not stop by its deadline")
         await wait_until_gone((self._root,), self._context)
 
     async def wait_stopped(self) -> None:

@@ -105,7 +105,7 @@ class Supervisor(BaseSupervisor):
         async def perform() -> object:
             known = self.children.get(spec.id)
             if known is not None:
-                raise (ChildRunning if known.active else ChildPresent)(known.path)
+                raise (ChildRunning if known.alive else ChildPresent)(known.path)
             child = self.children[spec.id] = self.make_child(spec)
             try:
                 await self._start(child)

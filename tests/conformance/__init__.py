@@ -1,0 +1,1 @@
+"""Runs recorded Erlang/OTP scenarios on this package's supervisors."""
