@@ -132,7 +132,8 @@ def decode_mapping(raw: bytes | str) -> dict[str, object]:
     except (UnicodeDecodeError, UnicodeEncodeError) as error:  # the latter for a str with a lone surrogate
         raise BadField(None, f"not UTF-8: {error.reason}") from None
     except msgspec.DecodeError as error:
-        raise BadField(None, f"cannot be read as JSON: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        reason = _lower_first(str(error).removeprefix("JSON is malformed: "))
+        raise BadField(None, f"cannot be read as JSON: {reason}") from None
     except RecursionError:
         raise BadField(None, f"nested more than {MAX_DEPTH} levels deep") from None
     if not isinstance(value, dict):
@@ -160,9 +161,7 @@ def build_first(cls: type[T], values: Mapping[str, object]) -> T:
 @functools.cache
 def _fields(cls: type) -> dict[str, "tuple[attrs.Attribute[Any], Any]"]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    return {
-        field.alias or field.name: (field, hints[field.name]) for field in attrs.fields(cls) if field.init
-    }
+    return {field.alias or field.name: (field, hints[field.name]) for field in attrs.fields(cls) if field.init}
 
 
 def _convert(name: str, value: object, hint: Any, dec_hook: Callable[[type, Any], Any] | None) -> Any:
@@ -176,8 +175,12 @@ def _convert(name: str, value: object, hint: Any, dec_hook: Callable[[type, Any]
         if choices and not inner:
             message = f"{where} must be one of {', '.join(choices)}, got {shown(value)}"
         else:
-            message = f"{where}: {text[:1].lower()}{text[1:]}"
+            message = f"{where}: {_lower_first(text)}"
         raise BadField(where, message) from None
+
+
+def _lower_first(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _choices(hint: Any) -> Iterable[str]:
