@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import attrs
@@ -106,9 +106,7 @@ class Server:
 
     def __attrs_post_init__(self) -> None:
         if not self.allowed_hosts:
-            raise ValueError(
-                "allowed_hosts must name at least one host, or be left out; nobody could connect"
-            )
+            raise ValueError("allowed_hosts must name at least one host, or be left out; nobody could connect")
         if (self.certfile is None) != (self.keyfile is None):
             missing = "certfile" if self.certfile is None else "keyfile"
             raise ValueError(f"{missing} is missing: certfile and keyfile go together")
@@ -227,7 +225,7 @@ class ActorSettings:
     backoff_maximum: float | None = attrs.field(default=None, validator=optional(greater_than(0)))
     healthy_uptime: float | None = attrs.field(default=None, validator=optional(greater_than(0)))
     max_failures: int | None = attrs.field(default=None, validator=optional(at_least(1)))
-    options: Mapping[str, object] = attrs.field(factory=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen
