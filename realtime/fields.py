@@ -138,17 +138,19 @@ def decode_mapping(raw: bytes | str) -> dict[str, object]:
         raise BadField(None, f"nested more than {MAX_DEPTH} levels deep") from None
     if not isinstance(value, dict):
         raise BadField(None, f"must be a JSON object, got {_JSON_NAMES[type(value)]}")
+    # Level by level, not by recursion. Exact types suffice, msgspec makes no others. In place, this is several
+    # times cheaper than a call for each of the thousands of empty lists that one message has room for.
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _containers(outer)]
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
         if not level:
             return value
     raise BadField(None, f"nested more than {MAX_DEPTH} levels deep")
-
-
-def _containers(value: dict[str, object] | list[object]) -> Iterable[object]:
-    values = value.values() if isinstance(value, dict) else value
-    return (inner for inner in values if isinstance(inner, dict | list))
 
 
 def build_first(cls: type[T], values: Mapping[str, object]) -> T:
