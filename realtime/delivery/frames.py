@@ -42,9 +42,7 @@ class Frame:
 
     @property
     def payload(self) -> bytes:
-        """The payload alone, cut out of `data` on each use: kept twice it would double what a queued message
-        holds.
-        """
+        """The payload alone, cut out of `data` on each use: kept twice it would double what a queued message holds."""
         return self.data[self._header_bytes :]
 
     @property
@@ -82,9 +80,7 @@ def close(code: int, reason: str = "") -> Frame:
 
 
 def truncate(reason: str, max_bytes: int) -> bytes:
-    """*reason* in UTF-8, cut to *max_bytes* without leaving half a character at the end (section 5.5.1 wants
-    UTF-8).
-    """
+    """*reason* in UTF-8, cut to *max_bytes* without leaving half a character at the end (section 5.5.1 wants UTF-8)."""
     encoded = reason.encode()
     if len(encoded) <= max_bytes:
         return encoded

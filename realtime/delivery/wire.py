@@ -15,7 +15,7 @@ from typing import Final
 
 import attrs
 
-from .frames import Frame
+from realtime.delivery.frames import Frame
 
 # The payload of a Ping: when it was made, in seconds of the trio clock. Nothing has to be remembered to learn
 # the round-trip time.
@@ -99,16 +99,14 @@ class Wire(abc.ABC):
     async def aclose(self, code: int, reason: str = "") -> None:
         """The closing handshake: send a Close frame, wait for the peer's for a while, close the socket.
 
-        The wait has a deadline of the wire's own.         Answers the peer's Close frame if that came first.
-        Sends nothing after a `send` that was cut off. Neither `send` nor `receive` runs any more. Raises
-        nothing for the peer's sake; when it returns or is cancelled the socket is closed.
+        The wait has a deadline of the wire's own. Answers the peer's Close frame if that came first. Sends
+        nothing after a `send` that was cut off. Neither `send` nor `receive` runs any more. Raises nothing
+        for the peer's sake; when it returns or is cancelled the socket is closed.
         """
 
     @abc.abstractmethod
     def abort(self) -> None:
-        """Close the socket at once, saying nothing. Never blocks, never raises, and may be called again or
-        after `aclose`.
-        """
+        """Close the socket at once, saying nothing. Never blocks, never raises; may be called repeatedly."""
 
 
 def ping_payload(now: float) -> bytes:
@@ -117,8 +115,7 @@ def ping_payload(now: float) -> bytes:
 
 
 def round_trip(payload: bytes, now: float) -> float | None:
-    """Seconds since the Ping whose Pong brought *payload* at *now*; None for what cannot be an answer to a
-    Ping of ours.
+    """Seconds since the Ping whose Pong brought *payload* at *now*; None where no Ping of ours did.
 
     A peer can forge it and so falsify the figure shown for itself, nothing else.
     """

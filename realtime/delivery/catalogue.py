@@ -1,0 +1,110 @@
+"""Which topics there are: those declared by name stay, those known by a prefix come and go with their
+subscribers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from realtime import messages
+from realtime.delivery.topics import Topic
+from realtime.messages import is_topic
+from realtime.settings import TopicSettings
+
+
+class UnknownTopic(LookupError):
+    """No such topic: neither the name nor a prefix of it has been declared."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(topic)
+        self.topic = topic
+
+    def __str__(self) -> str:
+        return f"topic {self.topic!r} is not known"
+
+
+class Catalogue:
+    """Topics by name. What clients may subscribe to is bounded by what was declared and by their number."""
+
+    def __init__(self, topic_settings: Callable[[str], TopicSettings], epoch: str) -> None:
+        self._topic_settings = topic_settings
+        self._epoch = epoch
+        self._incarnations = 0
+        self._topics: dict[str, Topic] = {}
+        # Of each declared prefix, whether its topics retain.
+        self._prefixes: dict[str, bool] = {}
+        #: Losses of topics that are no longer there.
+        self.dropped_by_forgotten = 0
+
+    def declare(self, name: str, *, retain: bool = False) -> None:
+        """Make the topic *name* known, or all that begin with it if it ends in ``*``; again does no harm.
+
+        A topic declared by its own name stays, with its numbers, until it is retracted. One known by a prefix
+        alone exists while it has subscribers; when it comes back, it counts in a new epoch.
+
+        Args:
+          retain: remember the last message of each key, and send it to who subscribes later. For topics whose
+            messages are states.
+
+        Raises:
+          ValueError: *name* is no topic's name.
+        """
+        if name.endswith("*"):
+            self._prefixes[name[:-1]] = retain
+            return
+        if not is_topic(name):
+            raise ValueError(f"name must be {messages.TOPIC_GRAMMAR}, not {name!r}")
+        topic = self.find(name) or self.open(name)
+        topic.kept = True
+        topic.retains = topic.retains or retain
+
+    def find(self, name: str) -> Topic | None:
+        """The topic *name*, if it exists now."""
+        return self._topics.get(name)
+
+    def known(self, name: str) -> Topic:
+        """The topic *name*, which has to exist.
+
+        Raises:
+          UnknownTopic: it does not.
+        """
+        if name not in self._topics:
+            raise UnknownTopic(name)
+        return self._topics[name]
+
+    def check(self, name: str) -> None:
+        """Whether a topic *name* may come into being.
+
+        Raises:
+          UnknownTopic: no prefix of it was declared, or it is no topic's name.
+        """
+        if self._prefix(name) is None or not is_topic(name):
+            raise UnknownTopic(name)
+
+    def open(self, name: str) -> Topic:
+        """A new topic *name*, from offset 0 of an epoch of its own."""
+        prefix = self._prefix(name)
+        self._incarnations += 1
+        # Told apart from an earlier topic of this name, whose offsets a client may still remember.
+        epoch = f"{self._epoch}.{self._incarnations}"
+        retains = prefix is not None and self._prefixes[prefix]
+        topic = Topic(name, epoch, self._topic_settings(name), kept=False, retains=retains)
+        self._topics[name] = topic
+        return topic
+
+    def forget_if_unused(self, topic: Topic) -> bool:
+        """Remove *topic* if it was not declared by name and nobody subscribes to it or waits for somebody to."""
+        if topic.kept or topic.subscribers or topic.arrivals:
+            return False
+        del self._topics[topic.name]
+        self.dropped_by_forgotten += topic.dropped
+        return True
+
+    def topics(self) -> Collection[Topic]:
+        """All topics that exist now."""
+        return self._topics.values()
+
+    def _prefix(self, name: str) -> str | None:
+        """The longest declared prefix of *name*, which is more than the prefix alone."""
+        fitting = (prefix for prefix in self._prefixes if name.startswith(prefix) and name != prefix)
+        return max(fitting, key=len, default=None)

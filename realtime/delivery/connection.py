@@ -1,0 +1,297 @@
+"""One open WebSocket: who reads it, who writes it, and how it ends.
+
+The connection nursery holds two tasks: the reader, which hands each message of the client's to a handler, and
+the send actor, which drains the outbox into the wire. Whichever ends first ends the other. Only then, with
+nobody reading or writing any more, comes the closing handshake, and after it the socket is gone, whatever
+happened.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+import attrs
+import structlog
+import trio
+
+from realtime import messages
+from realtime.delivery import frames
+from realtime.delivery.frames import Frame
+from realtime.delivery.outbox import ABORTING, Outbox
+from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire, WriteStalled
+from realtime.messages import CloseCode
+from realtime.policy import limits
+
+# Seconds for what waits before an orderly close: a minute's figures on a slow line, and half of a drain at
+# most.
+FLUSH_SECONDS: Final = 5.0
+# Seconds for the write under way before an aborting close: 64 KiB at 32 KiB/s. Who needs longer is cut off.
+ABORT_SECONDS: Final = 2.0
+# Seconds for the closing handshake: several round trips to anywhere. The wire may give up earlier.
+ANSWER_SECONDS: Final = 2.0
+# The same for a connection that is cancelled from outside: its stop is overdue already, so it gets one round
+# trip.
+LAST_WORD_SECONDS: Final = 0.5
+
+# RFC 6455 section 7.1.5: what a close is called that came without a code, or not at all.
+_NO_CODE: Final = 1005
+_VANISHED: Final = 1006
+
+Handler = Callable[[str | bytes], Awaitable[None]]
+
+_log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class Closed:
+    """How a connection ended: the code and reason that were sent or received, and by which side."""
+
+    code: int
+    reason: str
+    by: Literal["server", "client", "nobody"]
+    """``nobody``: the peer vanished without a Close frame, which is code 1006."""
+
+
+@attrs.frozen
+class ConnectionStatistics:
+    """What `GET /api/connections` tells of one connection; durations in seconds."""
+
+    id: str
+    session: str | None
+    address: str
+    topics: tuple[str, ...]
+    queued_messages: int
+    queued_bytes: int
+    dropped: int
+    rtt_s: float | None
+    connected_s: float
+
+
+class Connection:
+    """A client, its outbox and its wire. Made once the opening handshake is over; `run` is its life."""
+
+    __slots__ = (
+        "_bad",
+        "_draining",
+        "_inbound",
+        "_nursery",
+        "_pinged_at",
+        "_writing",
+        "address",
+        "closed",
+        "connected_at",
+        "heartbeat_message",
+        "id",
+        "number",
+        "outbox",
+        "session",
+        "topics",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        wire: Wire,
+        *,
+        session: str | None = None,
+        outbox: Outbox | None = None,
+        max_inbound_per_second: int = 50,
+        heartbeat_message: Callable[[], bytes] = messages.ping,
+    ) -> None:
+        self.id = id
+        self.wire = wire
+        self.session = session
+        self.address = wire.address
+        self.outbox = Outbox() if outbox is None else outbox
+        self.heartbeat_message = heartbeat_message
+        self.connected_at = trio.current_time()
+        #: Its place among all connections of the hub, in the order of registration; 0 before that.
+        self.number = 0
+        #: Names of the topics that it is subscribed to, in that order; kept by the hub.
+        self.topics: dict[str, None] = {}
+        #: How it ended; None while it is open.
+        self.closed: Closed | None = None
+        self._bad = limits.bad_messages()
+        self._inbound = limits.inbound(max_inbound_per_second)
+        self._nursery: trio.Nursery | None = None
+        self._writing = False
+        self._draining = False
+        self._pinged_at = -math.inf
+
+    # --- its life ---
+
+    async def run(self, handle_message: Handler) -> Closed:
+        """Read and write until either ends, then close; return how it ended.
+
+        Nothing is left when this returns or raises: no task, no open socket, nothing in the outbox. If it is
+        cancelled, the client is told to come back (1012) as far as that takes no waiting.
+
+        Args:
+          handle_message: called with one message of the client's at a time; the next is not read meanwhile.
+
+        Raises:
+          ExceptionGroup: *handle_message* raised; the connection was closed with 1011.
+        """
+        with structlog.contextvars.bound_contextvars(connection_id=self.id):
+            try:
+                async with trio.open_nursery() as connection_nursery:
+                    self._nursery = connection_nursery
+                    self._hurry()
+                    self.wire.on_ping = self._answer_ping
+                    connection_nursery.start_soon(self._read, handle_message, name=f"reader of {self.id}")
+                    await self._write()
+                    connection_nursery.cancel_scope.cancel(reason="the send actor ended")
+            finally:
+                self._nursery = None
+                cancelled = trio.current_effective_deadline() == -math.inf
+                with trio.move_on_after(LAST_WORD_SECONDS if cancelled else ANSWER_SECONDS, shield=True):
+                    await self._part(cancelled)
+        assert self.closed is not None
+        return self.closed
+
+    async def _read(self, handle_message: Handler) -> None:
+        """The reader: one message after the other, until the peer has closed or must not be listened to."""
+        while True:
+            if self.outbox.replies_full:
+                await self.outbox.wait_reply_room()
+            try:
+                message = await self.wire.receive()
+            except PeerClosed as gone:
+                self._gone(gone)
+                return
+            except PeerMisbehaved as fault:
+                self.close(fault.code, fault.reason)
+                return
+            if not self._inbound.allow(trio.current_time()):
+                self.close(CloseCode.TOO_MANY_MESSAGES, "too many messages")
+            # While it closes it is still read, for the peer's own Close frame, but no longer listened to.
+            if self.outbox.closing is None:
+                await self._handle(handle_message, message)
+
+    async def _handle(self, handle_message: Handler, message: str | bytes) -> None:
+        try:
+            await handle_message(message)
+        except Exception:
+            self.close(CloseCode.HANDLER_FAILED, "internal error")
+            raise
+
+    async def _write(self) -> None:
+        """The send actor: what the outbox gives, until it ends or nothing can be written any more."""
+        pings = 0
+        async for batch in self.outbox:
+            if self.outbox.pings_taken != pings:
+                pings = self.outbox.pings_taken
+                # Before the write: an answer can be here before the write has returned.
+                if self.unanswered_since is None:
+                    self._pinged_at = trio.current_time()
+            self._writing = True
+            try:
+                await self.wire.send(batch)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.closed = self.closed or Closed(_VANISHED, "", "nobody")
+                return
+            except WriteStalled as stalled:
+                self.closed = self.closed or Closed(CloseCode.TOO_SLOW, str(stalled), "server")
+                return
+            self._writing = False
+
+    def _gone(self, peer: PeerClosed) -> None:
+        """The peer is done with us: nothing more is sent but the rest of a write and the answer to its Close."""
+        vanished = peer.code == _VANISHED
+        self.closed = self.closed or Closed(peer.code, peer.reason, "nobody" if vanished else "client")
+        self.outbox.discard()
+        self._hurry(0.0 if vanished else ABORT_SECONDS)
+
+    async def _part(self, cancelled: bool) -> None:
+        """The closing handshake, where there is anybody to hold it with, and the end of the socket."""
+        try:
+            if self.closed is None:
+                lost = (CloseCode.RESTART if cancelled else CloseCode.HANDLER_FAILED, "")
+                self.closed = Closed(*(self.outbox.closing or lost), "server")
+            if not self._writing and self.closed.by != "nobody":
+                # 1005 stands for a Close frame without a code, and is itself never sent (RFC 6455 section
+                # 7.4.1).
+                code = CloseCode.NORMAL if self.closed.code == _NO_CODE else self.closed.code
+                await self.wire.aclose(code, self.closed.reason if self.closed.by == "server" else "")
+        finally:
+            self.wire.abort()
+            self.wire.on_ping = None
+            self.outbox.discard()
+
+    # --- what others tell it to do: from any task of the loop, never blocking, never failing ---
+
+    def reply(self, message: bytes, *, begins: str | None = None) -> None:
+        """Send *message*, encoded JSON, in order; it is never dropped. See `Outbox.reply` for *begins*."""
+        self.outbox.reply(frames.text(message), begins=begins)
+
+    def pong(self, timestamp: str | None = None) -> None:
+        """Answer the client's ``ping`` message, ahead of what waits."""
+        self.outbox.pong(frames.text(messages.pong(timestamp)))
+
+    def ping(self, frame: Frame, message: Frame) -> None:
+        """Ask for a sign of life, ahead of what waits: the Ping *frame* if the wire can send one, and *message*."""
+        self.outbox.ping(*((frame, message) if self.wire.supports_frames else (message,)))
+
+    def reject(self, problem: str) -> None:
+        """Answer a malformed message with the error ``bad_message``; after too many of them close with 4400."""
+        _log.warning("bad message", connection_id=self.id, problem=problem)
+        self.reply(messages.error("bad_message", problem))
+        if not self._bad.allow(trio.current_time()):
+            self.close(CloseCode.TOO_MANY_BAD_MESSAGES, "too many bad messages")
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close with *code*: behind what waits, which gets `FLUSH_SECONDS`, or for `ABORTING` ahead of it.
+
+        The first close wins; calling it again, or after the end, does nothing.
+        """
+        if self.outbox.close(code, reason):
+            self._hurry()
+
+    def drain(self, delay: float, reason: str) -> None:
+        """Close with 1012 after *delay* seconds, or at the end if that comes first; the first call counts."""
+        if self._nursery is None or delay <= 0:
+            self.close(CloseCode.RESTART, reason)
+        elif not self._draining:
+            self._draining = True
+            self._nursery.start_soon(self._close_after, delay, reason, name=f"drain of {self.id}")
+
+    # --- what can be seen ---
+
+    @property
+    def unanswered_since(self) -> float | None:
+        """When the oldest ping without any sign of life after it went to the wire; None if there is none."""
+        return self._pinged_at if self.wire.last_seen < self._pinged_at else None
+
+    def statistics(self) -> ConnectionStatistics:
+        """A frozen snapshot."""
+        outbox = self.outbox.statistics()
+        return ConnectionStatistics(
+            id=self.id,
+            session=self.session,
+            address=self.address,
+            topics=tuple(self.topics),
+            queued_messages=outbox.queued_messages,
+            queued_bytes=outbox.queued_bytes,
+            dropped=outbox.dropped,
+            rtt_s=self.wire.rtt,
+            connected_s=trio.current_time() - self.connected_at,
+        )
+
+    def _answer_ping(self, payload: bytes) -> None:
+        self.outbox.pong(frames.pong(payload))
+
+    async def _close_after(self, delay: float, reason: str) -> None:
+        await trio.sleep(delay)
+        self.close(CloseCode.RESTART, reason)
+
+    def _hurry(self, seconds: float | None = None) -> None:
+        """Give the send actor *seconds* from now, or what its close allows; nothing if there is no close."""
+        if self._nursery is None or (self.outbox.closing is None):
+            return
+        if seconds is None:
+            seconds = ABORT_SECONDS if self.outbox.closing[0] in ABORTING else FLUSH_SECONDS
+        scope = self._nursery.cancel_scope
+        scope.deadline = min(scope.deadline, trio.current_time() + seconds)

@@ -1,0 +1,314 @@
+"""Topics and their subscribers, and the flusher that brings the one to the other.
+
+Publishing numbers a message, encodes it once and wakes the flusher, the hub's one task. Per tick, not per
+message, it offers all that is pending on a topic to each subscriber's outbox. The hub itself is an object, not a
+task: its topics, subscribers and pending messages outlive a crash of the flusher, and its next incarnation
+carries on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import trio
+
+from realtime import messages
+from realtime.delivery.catalogue import Catalogue
+from realtime.delivery.catalogue import UnknownTopic as UnknownTopic
+from realtime.delivery.connection import Connection
+from realtime.delivery.registry import Registry
+from realtime.delivery.topics import Subscription, Topic, TopicStatistics
+from realtime.delivery.wakeup import Wakeup
+from realtime.messages import CloseCode
+from realtime.policy import limits
+from realtime.policy.lag import Overflow
+from realtime.settings import TopicSettings
+
+# Subscribers served between two checkpoints of the flusher: about a millisecond.
+STEPS_PER_CHECKPOINT: Final = 256
+# What may be pending on one topic before a publisher delivers it itself, in line: the flusher may be waiting
+# to be restarted, or a publisher may publish without a checkpoint. No more than a quarter of an outbox, so
+# that nobody who keeps up loses a message to it.
+PENDING_MESSAGES: Final = 250
+PENDING_BYTES: Final = 256 * 1024
+
+
+class TooManyTopics(Exception):
+    """The connection has as many topics as one may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"a connection may subscribe to at most {self.limit} topics"
+
+
+@attrs.frozen
+class HubStatistics:
+    """Plain integers, counted since the start of the process."""
+
+    connections: int
+    topics: int
+    published: int
+    deliveries: int
+    """Offers of what was pending on a topic to one subscriber."""
+    dropped: int
+    pending: int
+    """Messages that the flusher has not taken up yet."""
+
+
+class Hub(Registry):
+    """Who listens to what. All methods belong to the loop's thread; only those marked async ever block."""
+
+    def __init__(
+        self,
+        topic_settings: Callable[[str], TopicSettings],
+        *,
+        max_topics_per_connection: int = 128,
+        epoch: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._catalogue = Catalogue(topic_settings, secrets.token_hex(4) if epoch is None else epoch)
+        self._max_topics = max_topics_per_connection
+        # Topics with something on its way, in the order in which the flusher serves them.
+        self._unfinished: dict[Topic, None] = {}
+        self._wakeup = Wakeup()
+        self._fault: Exception | None = None
+        self._published = 0
+        self._deliveries = 0
+
+    # --- topics ---
+
+    def declare(self, name: str, *, retain: bool = False) -> None:
+        """Make a topic known, or with a ``*`` at the end of *name* all that begin so. See `Catalogue.declare`."""
+        self._catalogue.declare(name, retain=retain)
+
+    def retract(self, name: str) -> None:
+        """The owner of *name* publishes no more: the topic goes when its last subscriber has left."""
+        topic = self._catalogue.find(name)
+        if topic is not None:
+            topic.kept = False
+            self._catalogue.forget_if_unused(topic)
+
+    def forget(self, name: str) -> None:
+        """Do not send what was published on *name* so far to later subscribers: it is no longer the state."""
+        topic = self._catalogue.find(name)
+        if topic is not None:
+            topic.retained.clear()
+
+    def set_topic_position(self, name: str, epoch: str, offset: int) -> None:
+        """Let *name* count on from *offset* of *epoch*, as the store has it.
+
+        Whoever subscribes already gets another confirmation if the epoch is not the one it was told.
+
+        Raises:
+          UnknownTopic: it was not declared.
+          ValueError: *offset* is behind what was published in this epoch.
+        """
+        topic = self._catalogue.known(name)
+        self._flush(topic)
+        topic.move(epoch, offset)
+
+    # --- publishing ---
+
+    def publish_nowait(
+        self, topic: str, type: str, data: object, *, key: str | None = None, offset: int | None = None
+    ) -> int:
+        """Publish *data* as a message of *type* and return its offset. Never blocks, and fails for no
+        client's sake.
+
+        Subscribers get it with the flusher's next turn. Nothing is encoded if nobody would get it. A topic
+        known by its prefix alone has no numbers while nobody subscribes: then the message goes nowhere, as
+        offset 0.
+
+        Args:
+          key: under `conflate`, replaces what is queued of the same key.
+          offset: the message's number, from the store; else the next one.
+
+        Raises:
+          UnknownTopic: the topic was not declared.
+          ValueError: *offset* is not beyond the topic's; nothing was published.
+          TypeError: *data* has no JSON form; nothing was published.
+        """
+        state = self._catalogue.find(topic)
+        if state is None:
+            self._catalogue.check(topic)
+            return 0
+        self._publish(state, type, data, key, offset, patient=False)
+        return state.offset
+
+    async def publish(self, topic: str, type: str, data: object, *, key: str | None = None) -> int:
+        """Publish like `publish_nowait`, then wait for subscribers that have no room and whose topic says
+        `wait`.
+
+        The others get the message first. Who has no room after the topic's ``wait_seconds`` is closed with
+        4000. Always a checkpoint. If cancelled, the message is published all the same, and the wait is over
+        for all.
+
+        Raises:
+          UnknownTopic, TypeError: see `publish_nowait`.
+        """
+        state = self._catalogue.find(topic)
+        if state is None:
+            self._catalogue.check(topic)
+            await trio.lowlevel.checkpoint()
+            return 0
+        patient = state.settings.overflow is Overflow.WAIT
+        self._publish(state, type, data, key, None, patient=patient)
+        offset = state.offset
+        held, state.held = state.held, []
+        try:
+            with trio.move_on_after(state.settings.wait_seconds):
+                await trio.lowlevel.checkpoint()
+                for connection, message in held:
+                    await connection.outbox.wait_admitted(message)
+        finally:
+            for connection, message in held:
+                if connection.outbox.holds(message):
+                    connection.close(CloseCode.TOO_SLOW, "too slow")
+        return offset
+
+    def _publish(
+        self, topic: Topic, type: str, data: object, key: str | None, offset: int | None, *, patient: bool
+    ) -> None:
+        topic.publish(type, data, key, offset, patient=patient)
+        self._published += 1
+        if not topic.pending:
+            return
+        if patient or len(topic.pending) >= PENDING_MESSAGES or topic.pending_bytes >= PENDING_BYTES:
+            self._flush(topic)
+        else:
+            self._unfinished[topic] = None
+            self._wakeup.wake()
+
+    # --- delivering ---
+
+    async def run(self, *, task_status: trio.TaskStatus[Hub] = trio.TASK_STATUS_IGNORED) -> None:
+        """The flusher: delivers whatever is published, for ever. One at a time, as a supervised child.
+
+        What is published while none runs waits for the next one; from a bound on, publishers deliver it.
+
+        Raises:
+          Exception: an outbox failed, here or in a publisher's hands; its connection is being closed with
+            1011, and nobody else misses anything.
+        """
+        task_status.started(self)
+        steps = 0
+        while True:
+            if self._fault is not None:
+                fault, self._fault = self._fault, None
+                raise fault
+            if not self._unfinished:
+                await self._wakeup.sleep()
+                steps = 0
+                continue
+            topic = next(iter(self._unfinished))
+            del self._unfinished[topic]
+            steps += self._deliver(topic, STEPS_PER_CHECKPOINT - steps)
+            if steps >= STEPS_PER_CHECKPOINT:
+                await trio.lowlevel.checkpoint()
+                steps = 0
+
+    def _deliver(self, topic: Topic, max_steps: int | None) -> int:
+        """Carry on with *topic*; what is left of it takes its turn behind the others."""
+        try:
+            steps = topic.deliver(max_steps)
+        except Exception as error:
+            # Not the publisher's fault, nor the next subscriber's: the flusher raises it, for its supervisor.
+            self._fault = self._fault or error
+            self._wakeup.wake()
+            steps = 1
+        self._deliveries += steps
+        if topic.unfinished:
+            self._unfinished[topic] = None
+        return steps
+
+    def _flush(self, topic: Topic) -> None:
+        """Deliver all that is on its way, here and now."""
+        while topic.unfinished:
+            self._deliver(topic, None)
+        self._unfinished.pop(topic, None)
+
+    # --- subscribers ---
+
+    def subscribe(self, connection: Connection, topic: str) -> Subscription:
+        """Let *connection* have what is published on *topic* from now on, after a confirmation.
+
+        After the confirmation, and before anything else of the topic, come its retained messages, if it has
+        any. A connection that is subscribed already gets another confirmation, and stays subscribed.
+
+        Raises:
+          UnknownTopic: the topic was not declared.
+          TooManyTopics: the connection has as many as it may have.
+        """
+        state = self._catalogue.find(topic)
+        if state is None or not state.kept:
+            self._catalogue.check(topic)
+        if state is not None and connection in state.subscribers:
+            self._flush(state)
+            return state.subscribe(connection)
+        if not limits.may_subscribe(len(connection.topics), self._max_topics):
+            raise TooManyTopics(self._max_topics)
+        state = state or self._catalogue.open(topic)
+        # To those who were there before, so that the newcomer does not get what is older than its offset.
+        self._flush(state)
+        connection.topics[topic] = None
+        return state.subscribe(connection)
+
+    def unsubscribe(self, connection: Connection, topic: str, *, code: str = "requested", message: str = "") -> bool:
+        """End a subscription and say so to *connection*, in order; False if there was none, and nothing is said."""
+        state = self._catalogue.find(topic)
+        if state is None or connection not in state.subscribers:
+            return False
+        self._flush(state)
+        self._leave(connection, state)
+        connection.outbox.release(topic)
+        connection.reply(messages.unsubscribed(topic, code, message or f"{topic} is no longer sent"))
+        return True
+
+    def subscribers(self, topic: str) -> int:
+        """How many connections subscribe to *topic*."""
+        state = self._catalogue.find(topic)
+        return 0 if state is None else len(state.subscribers)
+
+    async def wait_for_subscriber(self, topic: str) -> None:
+        """Wait until *topic*, declared by its own name, has a subscriber. Always a checkpoint.
+
+        Raises:
+          UnknownTopic: it was not declared.
+        """
+        await self._catalogue.known(topic).wait_for_subscriber()
+
+    def drop(self, connection: Connection) -> None:
+        """Count *connection* out and end its subscriptions; again does no harm."""
+        for name in list(connection.topics):
+            self._leave(connection, self._catalogue.known(name))
+        super().drop(connection)
+
+    # --- what can be seen ---
+
+    def statistics(self) -> HubStatistics:
+        """A frozen snapshot."""
+        topics = self._catalogue.topics()
+        return HubStatistics(
+            connections=len(self._connections),
+            topics=len(topics),
+            published=self._published,
+            deliveries=self._deliveries,
+            dropped=self._catalogue.dropped_by_forgotten + sum(topic.dropped for topic in topics),
+            pending=sum(len(topic.pending) for topic in topics),
+        )
+
+    def topics(self) -> list[TopicStatistics]:
+        """A frozen snapshot of each topic, by name."""
+        return [topic.statistics() for topic in sorted(self._catalogue.topics(), key=lambda topic: topic.name)]
+
+    def _leave(self, connection: Connection, topic: Topic) -> None:
+        del topic.subscribers[connection]
+        del connection.topics[topic.name]
+        if self._catalogue.forget_if_unused(topic):
+            self._unfinished.pop(topic, None)

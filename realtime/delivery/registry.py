@@ -1,0 +1,82 @@
+"""Which connections there are; in numbers, for the heartbeat, and for the day on which all of them must go."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from realtime.delivery.connection import Connection
+from realtime.policy import closing
+
+_log = structlog.get_logger(__name__)
+
+
+class Registry:
+    """The connections of this process, in the order in which they came. Nothing here blocks."""
+
+    def __init__(self) -> None:
+        self._connections: dict[str, Connection] = {}
+        self._registered = 0
+
+    @contextmanager
+    def registered(self, connection: Connection) -> Iterator[None]:
+        """Register *connection* for as long as the block runs, and drop it however that ends."""
+        self.register(connection)
+        try:
+            yield
+        finally:
+            self.drop(connection)
+
+    def register(self, connection: Connection) -> None:
+        """Count *connection* in, for the heartbeat and for whoever looks."""
+        if connection.id in self._connections:
+            raise ValueError(f"connection {connection.id!r} is already registered")
+        self._registered += 1
+        connection.number = self._registered
+        self._connections[connection.id] = connection
+        _log.info("connected", connection_id=connection.id, connections=len(self._connections))
+
+    def drop(self, connection: Connection) -> None:
+        """Count *connection* out; again does no harm."""
+        if self._connections.get(connection.id) is not connection:
+            return
+        del self._connections[connection.id]
+        closed = connection.closed
+        _log.info(
+            "disconnected",
+            connection_id=connection.id,
+            code=None if closed is None else int(closed.code),
+            reason=None if closed is None else closed.reason,
+            connections=len(self._connections),
+        )
+
+    def get(self, connection_id: str) -> Connection | None:
+        """The registered connection with this id."""
+        return self._connections.get(connection_id)
+
+    def connections(self) -> tuple[Connection, ...]:
+        """All registered connections, in the order of their registration."""
+        return tuple(self._connections.values())
+
+    def newcomers(self, after: int) -> list[Connection]:
+        """The connections whose `number` is greater than *after*; costs as much as there are of them."""
+        found = []
+        for connection in reversed(self._connections.values()):
+            if connection.number <= after:
+                break
+            found.append(connection)
+        return found[::-1]
+
+    def drain(self, window: float, chance: random.Random) -> float:
+        """Send every client away with 1012 within *window* seconds, paced; return the seconds until the last
+        close.
+
+        A connection that is draining already keeps its time.
+        """
+        leaving = self.connections()
+        for connection, parting in zip(leaving, closing.partings(len(leaving), window, chance), strict=True):
+            connection.drain(parting.delay, parting.reason)
+        return closing.span(len(leaving), window)

@@ -1,0 +1,59 @@
+"""How a server that goes away parts from its clients: not all in one moment, and not to return in one.
+
+- The closes are spread evenly over a window, each somewhere in its own share of it by chance.
+- Few clients do not wait for a whole window: at least `RATE` closes go out in a second, so the window is
+  what many clients need at most.
+- Each is told when to come back: `RESTART` seconds after the last close at the earliest, and from then on
+  spread over as long a time as the closes took, at least a second. So they return at the rate at which they
+  left, whatever their number, and in no order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+# Closes per second below which nobody is slowed down: some 5 ms each, twenty times what a close costs.
+RATE: Final = 200.0
+# Seconds from the last close to a listening successor: what is left of a drain, and a start.
+RESTART: Final = 1.0
+# Seconds over which even a handful of clients are spread when they return.
+LEAST_SPREAD: Final = 1.0
+
+
+@attrs.frozen
+class Parting:
+    """Close after *delay* seconds; the client may come back *retry_after* seconds later."""
+
+    delay: float
+    retry_after: float
+
+    @property
+    def reason(self) -> str:
+        """The close reason: ``retry-after=<seconds, one decimal>``."""
+        return f"retry-after={self.retry_after:.1f}"
+
+
+def span(connections: int, window: float) -> float:
+    """Seconds that closing *connections* takes: *window* at most, less if there are few."""
+    return min(window, connections / RATE)
+
+
+def partings(connections: int, window: float, chance: random.Random) -> Iterator[Parting]:
+    """One `Parting` for each of *connections*, in the order of their delays, within *window* seconds.
+
+    Args:
+      window: seconds; 0 closes all at once.
+      chance: the source of randomness.
+    """
+    if connections < 0 or window < 0:
+        raise ValueError(f"connections and window must be at least 0, not {connections} and {window}")
+    seconds = span(connections, window)
+    spread = max(seconds, LEAST_SPREAD)
+    for place in range(connections):
+        delay = seconds * (place + chance.random()) / connections
+        back = seconds + RESTART + spread * chance.random()
+        yield Parting(delay, back - delay)
