@@ -1,0 +1,153 @@
+"""WebSockets through ASGI's own events: where there is no wire of ours, and what every server needs of the app."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+from quart.wrappers import Websocket
+from quart_trio.asgi import TrioASGIWebsocketConnection
+
+from realtime.delivery.frames import CLOSE, TEXT, Frame
+from realtime.delivery.wire import PeerClosed, Wire, WriteStalled
+from realtime.messages import CloseCode
+
+from .wire import SocketWire
+
+WIRE = "realtime.wire"
+STOPPING = "realtime.stopping"
+CONNECTION = "realtime.connection"
+
+
+async def open_wire(websocket: Websocket, *, subprotocol: str | None = None, write_timeout: float = 10.0) -> Wire:
+    """Accept *websocket* and return its wire: of our own server if it runs on it, else one over ASGI.
+
+    From then on everything is read and written through the wire, and it has to be closed by `Wire.aclose`; a
+    handler that ends without has failed, and its client is told so (1011). A checkpoint.
+
+    Args:
+      write_timeout: seconds, for a wire over ASGI; our own server's has its settings'.
+    """
+    wire = _extension(websocket, WIRE)
+    if isinstance(wire, SocketWire):
+        wire.take()
+        await websocket.accept(subprotocol=subprotocol)
+        return wire
+    await websocket.accept(subprotocol=subprotocol)
+    return AsgiWire(websocket, write_timeout)
+
+
+def _extension(websocket: Websocket, name: str) -> Any:
+    return (websocket.scope.get("extensions") or {}).get(name)
+
+
+class AsgiWire(Wire):
+    """A WebSocket of any ASGI server, or of Quart's test client.
+
+    What ASGI cannot say, this cannot do: a Ping is not sent, the peer's Close frame ends the handler (Quart
+    cancels it) without its code, and a write that the server shields from cancellation cannot be given up.
+
+    Args:
+      websocket: Quart's, accepted.
+      write_timeout: seconds for one message to be written.
+    """
+
+    supports_frames = False
+
+    def __init__(self, websocket: Websocket, write_timeout: float = 10.0) -> None:
+        # `quart.websocket` stands for whichever is current where it is used; this one is meant, everywhere.
+        current = getattr(websocket, "_get_current_object", None)
+        self._websocket: Websocket = websocket if current is None else current()
+        self._write_timeout = write_timeout
+        client = self._websocket.scope.get("client")
+        self.address = client[0] if client else ""
+        self.last_seen = trio.current_time()
+        self.rtt: float | None = None
+        self._over = False
+        self._close_sent = False
+        self._receiving: trio.CancelScope | None = None
+        stopping = _extension(self._websocket, STOPPING)
+        #: Set when the server asks this connection to stop; where it does not say, it never is.
+        self.stopping: trio.Event = trio.Event() if stopping is None else stopping
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """See `Wire.send`; text and Close frames only, others are left out."""
+        if self._over:
+            await trio.lowlevel.checkpoint()
+            raise trio.BrokenResourceError("the connection has ended")
+        with trio.move_on_after(self._write_timeout):
+            for frame in frames:
+                if frame.opcode == TEXT:
+                    await self._websocket.send(frame.payload.decode())
+                elif frame.opcode == CLOSE:
+                    code, reason = int.from_bytes(frame.payload[:2]), frame.payload[2:].decode()
+                    await self._send_close(code, reason)
+            await trio.lowlevel.checkpoint()
+            return
+        self.abort()
+        raise WriteStalled(self._write_timeout)
+
+    async def receive(self) -> str | bytes:
+        """See `Wire.receive`."""
+        with trio.CancelScope() as self._receiving:
+            if not self._over:
+                message: str | bytes = await self._websocket.receive()
+                self.last_seen = trio.current_time()
+                return message
+            await trio.lowlevel.checkpoint()
+        raise PeerClosed
+
+    async def aclose(self, code: int, reason: str = "") -> None:
+        """See `Wire.aclose`; the server below sees to the peer's answer."""
+        try:
+            with trio.move_on_after(self._write_timeout):
+                await self._send_close(code, reason)
+        finally:
+            self.abort()
+
+    async def _send_close(self, code: int, reason: str) -> None:
+        if not (self._close_sent or self._over):
+            self._close_sent = True
+            await self._websocket.close(code, reason)
+
+    def abort(self) -> None:
+        """Let the handler go; ASGI has no way to close the socket at once, the server does when it returns."""
+        self._over = True
+        if self._receiving is not None:
+            self._receiving.cancel(reason="the wire was closed")
+
+
+class WebsocketConnection(TrioASGIWebsocketConnection):
+    """Quart's side of one WebSocket: a handler that failed closes with 1011, where Quart says 1000, "done".
+
+    For ``app.asgi_websocket_class``; on any server.
+    """
+
+    async def handle_websocket(  # type: ignore[override]
+        self, nursery: trio.Nursery, websocket: Websocket, send: Any
+    ) -> None:
+        """Run the handler, then close what it left open, or answer the handshake with its response."""
+        response = await self.app.handle_websocket(websocket)
+        if self._accepted:
+            if not self._closed:
+                failed = response is not None and response.status_code >= 400
+                code = CloseCode.HANDLER_FAILED if failed else CloseCode.NORMAL
+                await self.close_connection(send, code, "")
+        elif response is not None:
+            await self._refuse(response, send)
+        nursery.cancel_scope.cancel()
+
+    async def _refuse(self, response: Any, send: Any) -> None:
+        if _without_response(self.scope):
+            await send({"type": "websocket.close", "code": CloseCode.NORMAL})
+            return
+        headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+        start = {"status": response.status_code, "headers": headers}
+        await send({"type": "websocket.http.response.start", **start})
+        body = await response.get_data(as_text=False)
+        await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
+
+
+def _without_response(scope: Any) -> bool:
+    return "websocket.http.response" not in (scope.get("extensions") or {})

@@ -1,0 +1,147 @@
+"""The server child: it accepts, and nothing else.
+
+Each connection is a child of ``connections``, so an end of this one, whatever its reason, closes none; and it
+accepts on a copy of a socket that the tree holds, so what comes in meanwhile waits in the kernel for the next
+incarnation.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NoReturn, Protocol
+
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+
+from realtime.delivery.wire import WriteStalled
+from supervisors.errors import SupervisorError
+from supervisors.spec import ChildSpec
+
+from .admission import Admission, TooManyConnections
+from .config import ServerConfig, check_hypercorn
+from .errors import body_headers, error_body
+from .listener import GuardedListener
+from .tcp import Service, Stream, run_connection, transport_of
+
+# Connections that are just being told that there are too many; beyond it they are reset without a word.
+_MAX_REFUSALS: Final = 100
+# Seconds after which a refused client may try again.
+_RETRY_AFTER: Final = 5
+# Seconds for a refusal, TLS handshake included.
+_REFUSAL_SECONDS: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Connections(Protocol):
+    """Whose children the connections become: a `supervisors.SupervisorRef` of a dynamic supervisor."""
+
+    def start_child_nowait(self, spec: ChildSpec) -> None:
+        """Add a child and begin to start it."""
+
+
+async def serve(
+    app: Any,
+    listener: socket.socket,
+    config: ServerConfig,
+    connections: Connections,
+    admission: Admission,
+    *,
+    task_status: trio.TaskStatus[Admission] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Accept connections on *listener* for the ASGI application *app*, until cancelled.
+
+    Args:
+      listener: stays open and the caller's; see `open_listener`.
+      admission: kept by the caller from one incarnation to the next, like the connections it counts.
+      task_status: told *admission* once connections are accepted, for its figures.
+
+    Raises:
+      UnsupportedHypercorn: another one is installed than we were tested with.
+      OSError, ssl.SSLError: the certificate cannot be read; the socket failed.
+    """
+    check_hypercorn()
+    hypercorn = config.hypercorn()
+    tls = config.ssl_context(hypercorn)
+    service = Service(ASGIWrapper(app), config, hypercorn)
+    plain = GuardedListener(trio.SocketListener(trio.socket.from_stdlib_socket(listener.dup())), config.write_timeout)
+    accepting: trio.abc.Listener[Any] = plain if tls is None else trio.SSLListener(plain, tls, https_compatible=True)
+    async with accepting, trio.open_nursery() as refusals:
+        door = Door(service, connections, admission, refusals)
+        task_status.started(admission)
+        await trio.serve_listeners(_unused, [accepting], handler_nursery=door)  # type: ignore[arg-type]
+
+
+def _unused(stream: Stream) -> NoReturn:
+    """What `trio.serve_listeners` wants called in each task; the door starts children instead."""
+    raise AssertionError("the door starts each connection itself")
+
+
+class Door:
+    """What `trio.serve_listeners` takes for a nursery: each accepted connection becomes a child, or is refused."""
+
+    def __init__(
+        self, service: Service, connections: Connections, admission: Admission, refusals: trio.Nursery
+    ) -> None:
+        self._service = service
+        self._connections = connections
+        self._admission = admission
+        self._refusals = refusals
+
+    def start_soon(
+        self, run_handler: Callable[..., Awaitable[None]], stream: Stream, handler: Callable[..., Any]
+    ) -> None:
+        """Start a child for *stream*, or refuse it. Raises nothing: the server must not end for one client."""
+        address = transport_of(stream).address
+        try:
+            id = self._admission.admit(address)
+        except TooManyConnections as refusal:
+            self._refuse(stream, "too_many_connections", str(refusal))
+            return
+        try:
+            self._connections.start_child_nowait(
+                ChildSpec(
+                    id,
+                    run_connection,
+                    kwargs={"service": self._service, "stream": stream, "id": id, "admission": self._admission},
+                    restart="temporary",
+                    shutdown=self._service.settings.drain_timeout,
+                )
+            )
+        except SupervisorError as refusal:
+            self._admission.release(address)
+            _log.warning("connection refused", connection_id=id, reason=str(refusal))
+            self._refuse(stream, "unavailable", "the server is restarting; try again later")
+
+    def _refuse(self, stream: Stream, code: str, message: str) -> None:
+        if len(self._refusals.child_tasks) >= _MAX_REFUSALS:
+            transport_of(stream).abort()
+        else:
+            self._refusals.start_soon(refuse, stream, code, message)
+
+
+async def refuse(stream: Stream, code: str, message: str) -> None:
+    """Answer 503 to whatever *stream* is about to ask, and close it; within a deadline.
+
+    The request is read only after the answer, and thrown away: closing with some of it unread would reset the
+    connection, which can cost the client the answer.
+    """
+    transport = transport_of(stream)
+    try:
+        with trio.move_on_after(_REFUSAL_SECONDS):
+            await stream.send_all(_unavailable(error_body(code, message)))
+            await transport.send_eof()
+            while await stream.receive_some():
+                pass
+    except (trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled):
+        pass  # it left before it was told
+    finally:
+        transport.close()
+
+
+def _unavailable(body: bytes) -> bytes:
+    headers = [*body_headers(body), (b"connection", b"close"), (b"retry-after", b"%d" % _RETRY_AFTER)]
+    lines = [b"HTTP/1.1 503 Service Unavailable", *(b"%b: %b" % header for header in headers)]
+    return b"\r\n".join([*lines, b"", body])

@@ -1,0 +1,259 @@
+"""One accepted connection: Hypercorn's TCP server, with an end that nothing can put off.
+
+| the connection ends when | and then |
+|---|---|
+| the peer closes or vanishes | the application is told, and cancelled if it does not notice |
+| a deadline passes: TLS, headers, keep-alive, a write | it is closed, or reset where a write stalled |
+| it is asked to stop | idle: closed; a request: closed after its response; a WebSocket: see `WebSocketStream.stop` |
+| it is cancelled | a WebSocket is told to come back as far as that takes no waiting |
+| anything raises | it is logged with the connection's id; no other connection notices |
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import attrs
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from realtime.delivery.wire import WriteStalled
+from realtime.messages import CloseCode
+
+from .admission import Admission
+from .config import ServerConfig
+from .http import HTTP2, ConnectionProtocol
+from .stream import GuardedStream
+from .tasks import ConnectionContext, ConnectionTasks
+
+Stream = GuardedStream | trio.SSLStream[GuardedStream]
+
+# Seconds for a Close frame on a connection that is cancelled: one round trip, so that a stop is not held up.
+_LAST_WORD: Final = 0.5
+# What reading or writing raises when there is nobody to read from or write to any more.
+_ENDED = (trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled)
+
+_log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class Service:
+    """What all connections of one incarnation of the server share."""
+
+    app: AppWrapper
+    settings: ServerConfig
+    hypercorn: Config
+
+
+async def run_connection(
+    service: Service, stream: Stream, id: str, admission: Admission, *, stopping: trio.Event
+) -> None:
+    """One child of ``connections``: serve *stream* until it ends, and leave nothing behind.
+
+    Raises nothing but a cancellation: what fails is logged, with *id* in every line.
+    """
+    transport = transport_of(stream)
+    with structlog.contextvars.bound_contextvars(connection_id=id):
+        try:
+            await GuardedTCPServer(service, stream, id, stopping).run()
+        except* Exception as failures:
+            _log.error("connection failed", exc_info=failures)
+        finally:
+            transport.close()
+            admission.release(transport.address)
+
+
+def transport_of(stream: Stream) -> GuardedStream:
+    """The socket below *stream*."""
+    return stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+
+
+class GuardedTCPServer(TCPServer):
+    """Reads one connection and writes to it; what the bytes mean is its protocol's business."""
+
+    def __init__(self, service: Service, stream: Stream, id: str, stopping: trio.Event) -> None:
+        context = ConnectionContext(stopping)
+        super().__init__(service.app, service.hypercorn, context, {}, stream)  # type: ignore[arg-type]
+        self.id = id
+        self.settings = service.settings
+        self.stopping = stopping
+        self.transport = transport_of(stream)
+        self.protocol: ConnectionProtocol
+        self.tasks = ConnectionTasks(
+            self.transport,
+            service.hypercorn,
+            {"realtime.connection": id, "realtime.stopping": stopping},
+        )
+        self._idle = True
+        self._between_requests = False
+        self._receiving = False
+        self._lingering = False
+        self._reading = trio.CancelScope()
+        self._watching = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Serve until the connection has ended and the application with it."""
+        try:
+            tls, alpn = await self._handshake()
+            peer, own = self.transport.socket.getpeername(), self.transport.socket.getsockname()
+        except (*_ENDED, trio.TooSlowError, OSError):
+            return  # nothing was said yet, so there is nobody to tell
+        family = self.transport.socket.family
+        try:
+            async with self.tasks:
+                self.protocol = ConnectionProtocol(
+                    self,
+                    self.app,
+                    self.config,
+                    self.context,
+                    self.tasks,
+                    ConnectionState({}),
+                    tls,
+                    parse_socket_addr(family, peer),
+                    parse_socket_addr(family, own),
+                    self.protocol_send,
+                    alpn_protocol=alpn,
+                )
+                self.tasks.spawn(self._watch)
+                await self._read_data()
+        finally:
+            with trio.move_on_after(_LAST_WORD, shield=True):
+                await self._last_word()
+
+    async def _handshake(self) -> tuple[bool, str | None]:
+        """Whether TLS is spoken, and what was agreed on in it."""
+        if not isinstance(self.stream, trio.SSLStream):
+            return False, None
+        with trio.fail_after(self.settings.handshake_timeout):
+            await self.stream.do_handshake()
+        return True, self.stream.selected_alpn_protocol()
+
+    async def _last_word(self) -> None:
+        """If this was cancelled with a WebSocket open: say so, as far as that takes no waiting."""
+        websocket = getattr(self, "protocol", None) and self.protocol.websocket
+        if websocket is not None and websocket.wire.open:
+            await websocket.wire.say_goodbye(CloseCode.RESTART, "retry-after=1.0")
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    async def _read_data(self) -> None:
+        """Read until the peer or we have ended the connection, and tell the protocol."""
+        self._reading.deadline = trio.current_time() + self.settings.handshake_timeout
+        with self._reading:
+            try:
+                await self.protocol.initiate()
+                await self._read_on()
+            except _ENDED:
+                pass  # the peer is gone, or we are: either way this was all
+        self.unwatch()
+        await self.protocol.handle(Closed())
+        if self.protocol.websocket is not None or isinstance(self.protocol.protocol, HTTP2):
+            self.tasks.cancel_within(self.settings.disconnect_grace)
+
+    async def _read_on(self) -> None:
+        while not (self._idle and self.stopping.is_set()):
+            self._receiving = True
+            data = await self.stream.receive_some(MAX_RECV)
+            self._receiving = False
+            if not data:
+                return
+            if self._lingering:
+                continue
+            await self.protocol.handle(RawData(bytes(data)))
+            self._limit_headers()
+
+    def _limit_headers(self) -> None:
+        """A request has begun but its headers are not complete: now they have their own deadline."""
+        if self._idle and self._between_requests and not isinstance(self.protocol.protocol, HTTP2):
+            self._between_requests = False
+            self._reading.deadline = trio.current_time() + self.settings.handshake_timeout
+
+    def stop_reading(self) -> None:
+        """End the connection between two requests, once what is being handled has been handled."""
+        if self._receiving:
+            self._reading.cancel(reason="asked to stop")
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    async def write(self, data: bytes | bytearray) -> None:
+        """Write *data* after everything that was to be written before it. A checkpoint.
+
+        Raises:
+          trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled: as `GuardedStream.send_all`.
+        """
+        try:
+            self.send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self.send_lock.acquire()
+        try:
+            await self.stream.send_all(data)
+        finally:
+            self.send_lock.release()
+
+    def close(self) -> None:
+        """Close the socket now; what was written is delivered."""
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Reset the connection now."""
+        self.transport.abort()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Do what the protocol wants done."""
+        if isinstance(event, RawData):
+            if event.data:
+                await self._write_or_end(event.data)
+        elif isinstance(event, Closed):
+            await self._hang_up()
+        elif isinstance(event, Updated):
+            await self._set_idle(event.idle)
+
+    async def _write_or_end(self, data: bytes) -> None:
+        try:
+            await self.write(data)
+        except _ENDED:
+            self.abort()
+            await self.protocol.handle(Closed())
+            # An application that only sends must not spin when there is nobody to send to.
+            await trio.lowlevel.checkpoint()
+
+    async def _hang_up(self) -> None:
+        """Say that we are done, and go on reading for a while.
+
+        Closing at once while the peer still sends would answer it with a reset, and that can reach it before
+        our last words do.
+        """
+        await self.protocol.handle(Closed())
+        try:
+            await self.transport.send_eof()
+        except _ENDED:
+            self.abort()
+        self._lingering = True
+        self._reading.deadline = trio.current_time() + self.settings.close_timeout
+
+    async def _set_idle(self, idle: bool) -> None:
+        self._idle = self._between_requests = idle
+        if not idle:
+            self._reading.deadline = math.inf
+        elif self.stopping.is_set():
+            await self._hang_up()
+        else:
+            self._reading.deadline = trio.current_time() + self.settings.keep_alive_timeout
+
+    # --- being stopped ------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Wait to be asked to stop."""
+        with self._watching:
+            await self.stopping.wait()
+            await self.protocol.stop()
+
+    def unwatch(self) -> None:
+        """Nobody need wait for that any more: it has ended, or a wire's owner watches."""
+        self._watching.cancel(reason="no need to watch")

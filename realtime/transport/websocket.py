@@ -1,0 +1,202 @@
+"""Hypercorn's WebSocket over HTTP/1.1, with everything after the handshake left to a `SocketWire`."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import trio
+from hypercorn.protocol.events import Body, Data, EndBody, Event, Request, Response, StreamClosed
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake, WSStream
+from wsproto.connection import Connection
+
+from realtime.messages import CloseCode
+from realtime.policy.closing import partings
+
+from .errors import body_headers, status_body
+from .wire import SocketWire
+
+if TYPE_CHECKING:
+    from .tcp import GuardedTCPServer
+
+_CLOSE = (b"connection", b"close")
+
+
+class PlainHandshake(Handshake):
+    """The opening handshake without extensions: permessage-deflate would cost 100 KiB for each connection."""
+
+    def accept(self, *args: Any) -> tuple[int, list[tuple[bytes, bytes]], Connection]:
+        """Status, headers and parser of an accepted WebSocket."""
+        self.extensions = None
+        return super().accept(*args)
+
+
+class WebSocketStream(WSStream):
+    """One WebSocket, from its request to its end.
+
+    The application may take the wire, and then owns all that is written; until it does, ASGI's events work as
+    usual. Everything goes out whole and in order either way.
+    """
+
+    def __init__(self, link: GuardedTCPServer, *args: Any) -> None:
+        super().__init__(*args)
+        self.link = link
+        address = self.client[0] if self.client is not None else ""
+        self.wire = SocketWire(link, address, link.settings)
+        self._settled = trio.Event()
+        self._connect_told = False
+        self._refused = False
+
+    # --- from the peer ------------------------------------------------------------------------------------------
+
+    async def handle(self, event: Event) -> None:
+        """Take the request, bytes that came too early, or the end."""
+        if self.closed:
+            return
+        if isinstance(event, Request):
+            await self._open(event)
+        elif isinstance(event, StreamClosed):
+            self.closed = True
+            self.wire.hung_up()
+            self._settled.set()
+        elif isinstance(event, Body | Data) and self.state is ASGIWebsocketState.HANDSHAKE:
+            # Frames before our answer: the client cannot know yet that it may send any.
+            await self._refuse(400)
+
+    async def receive_data(self, data: bytes) -> None:
+        """Take what was read after the handshake; held back by an application that does not take its messages.
+
+        Raises:
+          trio.BrokenResourceError: the peer hung up while it was held back.
+        """
+        await self.wire.feed(data)
+        if self.wire.ended and not self.wire.taken and not self.closed:
+            await self.wire.say_goodbye(CloseCode.NORMAL)
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _open(self, request: Request) -> None:
+        try:
+            self.handshake = PlainHandshake(request.headers, request.http_version)
+            path, _, query_string = request.raw_path.partition(b"?")
+            valid = self.handshake.is_valid()
+        except UnicodeDecodeError:  # a header that has to be ASCII is not
+            await self._refuse(400)
+            return
+        if not valid:
+            # RFC 6455 section 4.4: say which version is spoken.
+            versions = [(b"sec-websocket-version", b"13")]
+            wrong_version = self.handshake.version not in (None, b"13")
+            await self._refuse(426 if wrong_version else 400, versions)
+            return
+        scope: Any = {  # typed as Hypercorn has it, an extension could only be a dict
+            "type": "websocket",
+            "asgi": {"spec_version": "2.3", "version": "3.0"},
+            "scheme": self.scheme,
+            "http_version": request.http_version,
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "query_string": query_string,
+            "root_path": self.config.root_path,
+            "headers": request.headers,
+            "client": self.client,
+            "server": self.server,
+            "state": request.state.copy(),
+            "subprotocols": self.handshake.subprotocols or [],
+            "extensions": {"websocket.http.response": {}, "realtime.wire": self.wire},
+        }
+        self.scope = scope
+        self.link.tasks.start_app(self.app, self.scope, self.app_receive, self.app_send)
+
+    async def _refuse(self, status: int, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        self._refused = True
+        await self._send_error_response(status, headers)
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _send_error_response(self, status_code: int, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        body = status_body(status_code)
+        all_headers = [*body_headers(body), _CLOSE, *(headers or [])]
+        await self.send(Response(self.stream_id, headers=all_headers, status_code=status_code))
+        await self.send(Body(self.stream_id, data=body))
+        await self.send(EndBody(self.stream_id))
+
+    # --- from and to the application ----------------------------------------------------------------------------
+
+    async def app_receive(self) -> Any:
+        """ASGI's ``receive``. With the wire taken it has nothing more to say; the wire tells of the end."""
+        if not self._connect_told:
+            self._connect_told = True
+            await trio.lowlevel.checkpoint()
+            return {"type": "websocket.connect"}
+        await self._settled.wait()
+        if self.wire.taken and self.wire.open:
+            await trio.sleep_forever()
+        try:
+            message = await self.wire.next_message()
+        except trio.EndOfChannel:
+            code, reason = self.wire.how_it_ended()
+            return {"type": "websocket.disconnect", "code": code, "reason": reason}
+        text = message if isinstance(message, str) else None
+        return {"type": "websocket.receive", "text": text, "bytes": message if text is None else None}
+
+    async def app_send(self, message: Any) -> None:
+        """ASGI's ``send``; None when the application has ended. A checkpoint, also after the end."""
+        if self.closed or self._refused:
+            await trio.lowlevel.checkpoint()
+        elif message is None:
+            await self._app_ended()
+        elif message["type"] == "websocket.accept" and self.state is ASGIWebsocketState.HANDSHAKE:
+            await self._accept(message)
+        elif message["type"] == "websocket.send" and self.state is ASGIWebsocketState.CONNECTED:
+            await self._send_message(message)
+        elif message["type"] == "websocket.close" and self.state is ASGIWebsocketState.CONNECTED:
+            await self._close(message)
+        else:
+            await super().app_send(message)
+
+    async def _accept(self, message: Any) -> None:
+        status_code, headers, parser = self.handshake.accept(message.get("subprotocol"), message.get("headers", []))
+        self.state = ASGIWebsocketState.CONNECTED
+        self.wire.opened(parser)
+        await self.send(Response(self.stream_id, headers=headers, status_code=status_code))
+        self._settled.set()
+        if self.wire.taken:
+            self.link.unwatch()
+
+    async def _send_message(self, message: Any) -> None:
+        data = message.get("bytes")
+        data = message["text"] if data is None else bytes(data)
+        if not isinstance(data, str | bytes):
+            raise TypeError(f"websocket.send must carry text (str) or bytes, not {data!r}")
+        await self.wire.send_message(data)
+
+    async def _close(self, message: Any) -> None:
+        self.state = ASGIWebsocketState.CLOSED
+        code, reason = message.get("code", CloseCode.NORMAL), message.get("reason") or ""
+        if self.wire.taken:
+            # Whoever takes the wire closes it. Here the handler has ended without, and a framework says "done".
+            code, reason = CloseCode.HANDLER_FAILED, ""
+        await self.wire.aclose(int(code), reason)
+
+    async def _app_ended(self) -> None:
+        if self.state is ASGIWebsocketState.HANDSHAKE:
+            await self._send_error_response(500)
+        elif self.state is ASGIWebsocketState.CONNECTED:
+            await self.wire.aclose(CloseCode.HANDLER_FAILED)
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _send_rejection(self, message: Any) -> None:
+        if self.state is ASGIWebsocketState.HANDSHAKE:
+            # A request for an upgrade is the last one of its connection.
+            self.response["headers"] = [*self.response.get("headers", []), _CLOSE]
+            self._settled.set()
+        await super()._send_rejection(message)
+
+    # --- from the tree ------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Asked to stop: say when to come back, unless somebody took the wire; they watch for it themselves."""
+        await self._settled.wait()
+        if self.state is ASGIWebsocketState.CONNECTED and not self.wire.taken:
+            (parting,) = partings(1, 0.0, random.Random())
+            await self.wire.aclose(CloseCode.RESTART, parting.reason)

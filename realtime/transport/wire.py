@@ -1,0 +1,282 @@
+"""`Wire` over our own server: frames straight to the socket, messages parsed by wsproto.
+
+Why bytes can never be torn or swapped: whatever is written, by whomever, is one or several whole frames given to
+`GuardedTCPServer.write`, which writes one call after the other, in the order of the calls; and when a write was
+cut off in the middle, no later one is let through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import trio
+from wsproto.connection import Connection, ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
+from wsproto.frame_protocol import CloseReason
+
+from realtime.delivery.frames import CLOSE, Frame, pong
+from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire, WriteStalled, round_trip
+from realtime.messages import CloseCode
+
+from .config import ServerConfig
+from .inbox import Inbox
+
+if TYPE_CHECKING:
+    from .tcp import GuardedTCPServer
+
+# Messages read ahead of the application: enough that one slow step of it costs no round trip, and few enough
+# that a client which outruns it feels that at once.
+_READ_AHEAD: Final = 16
+_VANISHED: Final = 1006
+_UNWRITABLE = (trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled)
+
+
+class SocketWire(Wire):
+    """One WebSocket of our own server.
+
+    Taken before the handshake is accepted, or not at all: a message that came in between might have gone to
+    ASGI already. `realtime.transport.open_wire` does both.
+    """
+
+    supports_frames = True
+
+    def __init__(self, link: GuardedTCPServer, address: str, config: ServerConfig) -> None:
+        self.address = address
+        self.last_seen = trio.current_time()
+        self.rtt: float | None = None
+        self.taken = False
+        self._link = link
+        self._config = config
+        self._parser: Connection | None = None
+        self._parts: list[Any] = []  # all str, or all bytes
+        self._part_bytes = 0
+        self._inbox: Inbox[str | bytes] = Inbox(_READ_AHEAD, config.max_message_bytes)
+        self._end: PeerClosed | PeerMisbehaved | None = None
+        self._close_sent = False
+        self._gone = False
+        self._answered: trio.Event | None = None
+
+    # --- for the owner ------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The connection's id, as in the tree and in the log."""
+        return self._link.id
+
+    @property
+    def stopping(self) -> trio.Event:
+        """Set when the connection is asked to stop: its owner then closes it, in its own time."""
+        return self._link.stopping
+
+    def take(self) -> None:
+        """Make the caller the owner of all that is read and written; ASGI's own events are over.
+
+        Raises:
+          RuntimeError: the handshake has been accepted, or the wire was taken before.
+        """
+        if self._parser is not None or self.taken:
+            raise RuntimeError("take the wire once, and before the WebSocket is accepted: see open_wire")
+        self.taken = True
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """See `Wire.send`. Several frames go out in one call."""
+        self._check_taken()
+        if self._end is not None or self._gone:
+            await trio.lowlevel.checkpoint()
+            raise trio.BrokenResourceError("the peer is gone")
+        self._close_sent |= any(frame.opcode == CLOSE for frame in frames)
+        await self._write(frames[0].data if len(frames) == 1 else b"".join([frame.data for frame in frames]))
+
+    async def receive(self) -> str | bytes:
+        """See `Wire.receive`."""
+        self._check_taken()
+        try:
+            return await self.next_message()
+        except trio.EndOfChannel:
+            raise attrs.evolve(self._end or PeerClosed(_VANISHED)) from None
+
+    async def aclose(self, code: int, reason: str = "") -> None:
+        """See `Wire.aclose`. Waits at most `ServerConfig.close_timeout`, what is to be written included."""
+        # Nobody receives any more; and a reader that is held back must go on, to the peer's Close frame.
+        self._inbox.finish()
+        try:
+            with trio.move_on_after(self._config.close_timeout):
+                await self.say_goodbye(code, reason)
+                while not self._handshake_over():
+                    self._answered = trio.Event()
+                    await self._answered.wait()
+        finally:
+            self._gone = True
+            self._link.close()
+
+    def abort(self) -> None:
+        """See `Wire.abort`."""
+        self.hung_up()
+        self._link.abort()
+
+    # --- for the stream -----------------------------------------------------------------------------------------
+
+    @property
+    def open(self) -> bool:
+        """Whether the handshake was accepted, however it went on."""
+        return self._parser is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of the peer's counts any more: it closed, vanished or broke the rules."""
+        return self._end is not None
+
+    def how_it_ended(self) -> tuple[int, str]:
+        """Code and reason as ASGI tells them."""
+        return (_VANISHED, "") if self._end is None else (self._end.code, self._end.reason)
+
+    def opened(self, parser: Connection) -> None:
+        """The handshake was accepted: *parser* reads what follows."""
+        self._parser = parser
+        self.last_seen = trio.current_time()
+
+    def hung_up(self) -> None:
+        """The socket has ended: what was read can still be received, nothing can be sent. May be called again."""
+        self._gone = True
+        self._finish(PeerClosed(_VANISHED))
+
+    async def next_message(self) -> str | bytes:
+        """As `receive`, for whoever has it: raises `trio.EndOfChannel` after the last message."""
+        return await self._inbox.get()
+
+    async def send_message(self, data: str | bytes) -> None:
+        """Send one message for ASGI. A checkpoint; after the end it does nothing, as ASGI wants it.
+
+        Raises:
+          RuntimeError: the wire was taken, so messages go through its owner's queue.
+        """
+        if self.taken:
+            raise RuntimeError("the wire was taken: send through it, not through the websocket")
+        if self._parser is None or self._close_sent or self._gone or self._end is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        message = TextMessage(data=data) if isinstance(data, str) else BytesMessage(data=data)
+        try:
+            await self._write(self._parser.send(message))
+        except _UNWRITABLE:
+            self.abort()
+
+    async def feed(self, data: bytes) -> None:
+        """Take what was read. Waits while the application is behind.
+
+        Raises:
+          trio.BrokenResourceError: the peer hung up, and the application did not catch up in time.
+        """
+        self.last_seen = trio.current_time()
+        if self._parser is None or self._end is not None:
+            return  # RFC 6455 section 5.5.1: after a Close frame nothing counts
+        self._parser.receive_data(data)
+        for event in self._parser.events():
+            await self._on_event(event)
+            if self._end is not None:
+                return
+
+    async def say_goodbye(self, code: int, reason: str = "") -> None:
+        """Send the Close frame that is due, if it is: the answer to the peer's, what it did wrong, or *code*.
+
+        A checkpoint if something is sent. Raises nothing for the peer's sake.
+        """
+        if self._close_sent or self._gone or self._parser is None:
+            return
+        self._close_sent = True
+        end = self._end
+        if end is not None:
+            code, reason = end.code, end.reason
+        without = code == CloseReason.NO_STATUS_RCVD
+        event = CloseConnection(code=CloseReason.NO_STATUS_RCVD if without else code, reason=reason or None)
+        try:
+            await self._write(bytes(self._parser.send(event)))
+            if isinstance(end, PeerMisbehaved):
+                # It cannot be understood any more, so its answer cannot be either: ask for its end instead.
+                await self._link.transport.send_eof()
+        except _UNWRITABLE:
+            self.hung_up()
+
+    # --- what the peer says -------------------------------------------------------------------------------------
+
+    async def _on_event(self, event: Event) -> None:
+        if isinstance(event, Message):
+            await self._on_part(event)
+        elif isinstance(event, Ping):
+            await self._on_ping(bytes(event.payload))
+        elif isinstance(event, Pong):
+            answered = round_trip(bytes(event.payload), trio.current_time())
+            self.rtt = self.rtt if answered is None else answered
+        elif isinstance(event, CloseConnection):
+            self._on_close(event)
+
+    async def _on_part(self, event: Message[Any]) -> None:
+        """A message, or a part of one: frames may be fragments, and wsproto gives what it has of each."""
+        part = event.data
+        size = len(part) if not isinstance(part, str) or part.isascii() else len(part.encode())
+        self._part_bytes += size
+        if self._part_bytes > self._config.max_message_bytes:
+            limit = self._config.max_message_bytes
+            self._finish(PeerMisbehaved(CloseCode.TOO_BIG, f"a message has at most {limit} bytes"))
+            return
+        if part:  # empty fragments cost nothing to send, so they must cost nothing to keep
+            self._parts.append(part if isinstance(part, str) else bytes(part))
+        if event.message_finished:
+            empty = "" if isinstance(part, str) else b""
+            message = empty.join(self._parts)
+            size, self._part_bytes = self._part_bytes, 0
+            self._parts = []
+            await self._deliver(message, size)
+
+    async def _deliver(self, message: str | bytes, size: int) -> None:
+        if self._inbox.full and not await self._wait_room():
+            self.abort()
+            raise trio.BrokenResourceError("the peer left and nobody took its messages")
+        self._inbox.put(message, size)
+
+    async def _wait_room(self) -> bool:
+        """Hold the reader back until there is room; False if the peer left and there was none for a while."""
+        if await self._link.transport.holds(self._inbox.wait_room):
+            return True
+        with trio.move_on_after(self._config.disconnect_grace):
+            await self._inbox.wait_room()
+            return True
+        return False
+
+    async def _on_ping(self, payload: bytes) -> None:
+        if self.on_ping is not None:
+            self.on_ping(payload)
+        elif not self._close_sent:
+            await self._write(pong(payload).data)
+
+    def _on_close(self, event: CloseConnection) -> None:
+        assert self._parser is not None
+        code, reason = int(event.code), event.reason or ""
+        # wsproto tells of its own verdict and of the peer's Close frame by one event; only the frame changes
+        # the state.
+        failed = self._parser.state in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)
+        self._finish(PeerMisbehaved(code, reason) if failed else PeerClosed(code, reason))
+
+    # --- its state ----------------------------------------------------------------------------------------------
+
+    def _finish(self, end: PeerClosed | PeerMisbehaved) -> None:
+        if self._end is None:
+            self._end = end
+        self._inbox.finish()
+        if self._answered is not None:
+            self._answered.set()
+
+    def _handshake_over(self) -> bool:
+        return self._gone or isinstance(self._end, PeerClosed)
+
+    def _check_taken(self) -> None:
+        if not self.taken:
+            raise RuntimeError("this wire was not taken: get it from open_wire")
+
+    async def _write(self, data: bytes | bytearray) -> None:
+        try:
+            await self._link.write(data)
+        except trio.ClosedResourceError:
+            raise trio.BrokenResourceError("the connection has ended") from None
