@@ -1,0 +1,77 @@
+/** What a node says about itself when it is opened: everything the row has no room for. */
+
+import { el } from "./dom.js";
+import * as format from "./format.js";
+
+/** The content of the panel; `asOf` is the time of what it shows. */
+export function details(entry, asOf, onRefresh) {
+  const { node, path } = entry;
+  return [
+    facts(identity(node, path)),
+    ...section("Last exit", exit(node.last_exit)),
+    ...section(
+      "Figures",
+      Object.entries(node.stats ?? {}).map(([key, value]) => [format.title(key), format.figure(value)]),
+    ),
+    el(
+      "p",
+      { class: "details-foot" },
+      `As of ${format.time(asOf)} `,
+      el("button", { type: "button", class: "link", text: "Read again", on: { click: onRefresh } }),
+    ),
+  ];
+}
+
+function identity(node, path) {
+  const { budget, mailbox, reasons = [] } = node;
+  return [
+    ["Path", path || "(root)"],
+    ["Health", [format.title(node.health ?? "unknown"), ...reasons].join(": ")],
+    ["Strategy", node.strategy && format.words(node.strategy)],
+    ["Restart", node.restart],
+    [
+      "Budget",
+      budget &&
+        `${budget.left} of ${budget.max_restarts} restarts left in ${format.figure(budget.max_seconds)} s`,
+    ],
+    ["Generation", format.count(node.generation)],
+    [
+      "Mailbox",
+      mailbox &&
+        `${mailbox.depth} of ${format.figure(mailbox.capacity)} waiting, ${format.figure(mailbox.dropped)} dropped`,
+    ],
+    ["Children", typeof node.children_total === "number" ? format.count(node.children_total) : null],
+  ];
+}
+
+function exit(last) {
+  if (!last) return [];
+  return [
+    ["Reason", last.reason],
+    ["When", last.at && format.dateTime(last.at)],
+    ["Error", last.error, "whole"],
+    ["Traceback", last.traceback && traceback(last.traceback), "whole"],
+  ];
+}
+
+function traceback(text) {
+  const lines = Array.isArray(text) ? text.join("") : text;
+  return el(
+    "details",
+    { class: "traceback" },
+    el("summary", { text: "Show" }),
+    el("pre", { text: lines, tabindex: "0" }),
+  );
+}
+
+function section(heading, rows) {
+  return rows.length === 0 ? [] : [el("h4", { text: heading }), facts(rows)];
+}
+
+/** Rows of `[term, value, class?]`; those without a value are left out. */
+function facts(rows) {
+  const shown = rows.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const row = ([term, value, kind]) =>
+    el("div", { class: kind }, el("dt", { text: term }), el("dd", {}, value));
+  return el("dl", { class: "facts" }, ...shown.map(row));
+}
