@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
@@ -111,6 +111,10 @@ class MailboxSpec:
     overflow: Overflow = attrs.field(default="wait", validator=_one_of(Overflow))
 
 
+def _as_children(children: Iterable[ChildSpec]) -> tuple[ChildSpec, ...]:
+    return tuple(children)
+
+
 @attrs.frozen
 class SupervisorSpec:
     """A supervisor of the *children* listed, started in this order and stopped in reverse.
@@ -123,7 +127,7 @@ class SupervisorSpec:
       ValueError: naming the field, also for two children of one id and for a significant child that could never act.
     """
 
-    children: tuple[ChildSpec, ...] = attrs.field(default=(), converter=tuple)
+    children: tuple[ChildSpec, ...] = attrs.field(default=(), converter=_as_children)
     strategy: Strategy = attrs.field(default="one_for_one", validator=_one_of(Strategy))
     max_restarts: int = attrs.field(default=3, validator=[v.instance_of(int), v.ge(0)])
     max_seconds: float = attrs.field(default=5.0, validator=_seconds())
@@ -156,6 +160,7 @@ class DynamicSupervisorSpec:
 
     *concurrent* ``False`` starts and restarts them one at a time, as OTP's ``simple_one_for_one`` does; they are
     stopped in parallel either way.  *max_children* bounds how many there may be at once; ``None`` is no bound.
+    *on_stop* is awaited when the supervisor begins to stop, before any child is asked to: the place to announce it.
     """
 
     max_restarts: int = attrs.field(default=3, validator=[v.instance_of(int), v.ge(0)])
@@ -164,6 +169,7 @@ class DynamicSupervisorSpec:
     auto_shutdown: AutoShutdown = attrs.field(default="never", validator=_one_of(AutoShutdown))
     give_up: GiveUp = attrs.field(default="raise", validator=_one_of(GiveUp))
     on_start: Callable[[], Any] | None = None
+    on_stop: Callable[[], Any] | None = None
     concurrent: bool = True
 
     def accept(self, child: ChildSpec) -> None:

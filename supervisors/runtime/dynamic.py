@@ -33,6 +33,9 @@ class _Pool(BaseSupervisor):
 
     async def _stop_all(self, deadline: float) -> None:
         """Ask all at once, then cancel each whose time is over."""
+        assert isinstance(self.spec, DynamicSupervisorSpec)
+        if self.spec.on_stop is not None:
+            await self.spec.on_stop()
         children = sorted(
             ((self._until(child, deadline), child) for child in self.children.values() if child.alive),
             key=lambda pair: pair[0],

@@ -21,13 +21,18 @@ def health_of(child: Child) -> tuple[Health, list[str]]:
     error = child.start_error or (child.last_exit.error if child.last_exit is not None else None)
     health, reasons = own_health(
         child.state,
-        recovering=child.recovering,
+        recovering=child.recovering or _just_failed(child),
         stuck=child.stuck,
         error=None if error is None else f"{type(error).__name__}: {error}",
     )
     if child.supervisor is None:
         return health, reasons
     return with_children(health, [*reasons, *child.supervisor.reasons], _troubled_below(child.supervisor))
+
+
+def _just_failed(child: Child) -> bool:
+    """Whether it failed and its supervisor has not got to it yet."""
+    return child.exit_pending and child.last_exit is not None and child.last_exit.failed
 
 
 def _troubled_below(supervisor: BaseSupervisor) -> list[str]:

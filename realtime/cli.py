@@ -1,0 +1,91 @@
+"""The command line: ``realtime serve``, ``realtime check``, ``realtime tail``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from realtime import __version__
+from realtime.settings import Settings, SettingsError, find, load
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The settings; else REALTIME_CONFIG, else realtime.toml in this folder, else the defaults.",
+)
+
+
+@click.group()
+@click.version_option(__version__, prog_name="realtime")
+def main() -> None:
+    """Live data to many web clients, from a supervised tree."""
+
+
+def _settings(config: Path | None) -> Settings:
+    try:
+        return load(config or find(os.environ, Path.cwd()), os.environ)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _or_exit(build: Callable[[], Any]) -> Any:
+    """What *build* returns; what it refuses ends the command with one clear line."""
+    from realtime.plugins import PluginError
+
+    try:
+        return build()
+    except (SettingsError, PluginError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@config_option
+def serve(config: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT; the second one does not wait for anybody."""
+    # Imported here: `realtime --help` and `realtime tail` need none of it.
+    from realtime import log, server
+
+    settings = _settings(config)
+    log.configure(settings.log.level, settings.log.format)
+    process = _or_exit(partial(server.prepare, settings))
+    sys.exit(trio.run(process.run))
+
+
+@main.command()
+@config_option
+def check(config: Path | None) -> None:
+    """Read the settings and load every actor module, without serving anything."""
+    from realtime.tree import build
+
+    settings = _settings(config)
+    system = _or_exit(partial(build, settings))
+    actors = ", ".join(spec.id for spec in system.actors) or "none"
+    click.echo(f"settings are fine; actor modules: {actors}; it would listen on {settings.server.bind}")
+
+
+@main.command()
+@click.argument("url")
+@click.option("--max", "max_messages", type=click.IntRange(min=1), help="Stop after this many messages.")
+@click.option("--subscribe", "topics", multiple=True, metavar="TOPIC", help="Also subscribe to this topic; repeatable.")
+def tail(url: str, max_messages: int | None, topics: tuple[str, ...]) -> None:
+    """Print each message of a stream, one a line, and reconnect when it breaks."""
+    try:
+        from realtime.client import TailEnded
+        from realtime.client import tail as run_tail
+    except ModuleNotFoundError as error:
+        raise click.ClickException("tail needs trio-websocket: pip install 'realtime-supervised[client]'") from error
+    try:
+        trio.run(
+            partial(run_tail, url, print_line=click.echo, note=partial(click.echo, err=True)), max_messages, topics
+        )
+    except TailEnded as end:
+        raise click.ClickException(str(end)) from end
+    except KeyboardInterrupt:
+        sys.exit(130)  # what shells report for a program ended by Ctrl-C

@@ -1,0 +1,132 @@
+"""Actor modules: anyone's code, found by the configuration, started as children of ``broadcasters``.
+
+An actor module is a Python module with ``children(services, *, ...options) -> list[ChildSpec]``.  Its keyword
+parameters are its options: their names, types and defaults are checked against ``[actors.<id>]`` before anything runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from realtime.actors.events import EventManager
+from realtime.delivery.hub import Hub
+from realtime.fields import nearest
+from realtime.ports import EventStore
+from realtime.settings import ActorSettings, Settings
+from supervisors import Backoff, ChildSpec, SupervisorSpec
+
+ENTRY_POINTS: Final = "realtime.actors"
+"""The entry-point group under which installed packages offer actor modules."""
+
+
+class PluginError(Exception):
+    """An actor module cannot be used; the text names the module, and the option if it is one."""
+
+
+@attrs.frozen
+class Services:
+    """What an actor module is given to work with."""
+
+    hub: Hub
+    store: EventStore
+    events: EventManager
+    settings: Settings
+
+
+def load_children(services: Services) -> list[ChildSpec]:
+    """The children of every enabled actor module of the settings, in the order of the settings.
+
+    A module with one child stands under its actor's id; one with several gets a supervisor of that id.
+
+    Raises:
+      PluginError: a module cannot be imported, has no ``children``, refuses an option, or returns something else.
+    """
+    actors = services.settings.actors
+    return [_load(id, actor, services) for id, actor in actors.items() if actor.enabled]
+
+
+def _load(id: str, actor: ActorSettings, services: Services) -> ChildSpec:
+    where = f"[actors.{id}] (module {actor.use!r})"
+    module = _module(actor.use, where)
+    children = getattr(module, "children", None)
+    if not callable(children):
+        raise PluginError(f"{where}: the module has no function children(services, ...)")
+    options = _options(children, actor.options, where)
+    try:
+        specs = children(services, **options)
+    except Exception as error:
+        raise PluginError(f"{where}: children() failed: {error}") from error
+    if not isinstance(specs, list) or not specs or not all(isinstance(spec, ChildSpec) for spec in specs):
+        raise PluginError(f"{where}: children() must return a list of at least one ChildSpec, got {specs!r}")
+    try:
+        specs = [_with_restart_settings(spec, actor) for spec in specs]
+        if len(specs) == 1:
+            named: ChildSpec = attrs.evolve(specs[0], id=id)
+            return named
+        return ChildSpec(id, SupervisorSpec(specs))
+    except ValueError as error:
+        raise PluginError(f"{where}: {error}") from error
+
+
+def _module(use: str, where: str) -> ModuleType:
+    found = entry_points(group=ENTRY_POINTS, name=use)
+    try:
+        if found:
+            module: ModuleType = next(iter(found)).load()
+            return module
+        return importlib.import_module(use)
+    except Exception as error:
+        known = [point.name for point in entry_points(group=ENTRY_POINTS)]
+        raise PluginError(
+            f"{where} cannot be imported: {type(error).__name__}: {error}"
+            f" (neither a module nor an entry point of {ENTRY_POINTS!r}{nearest(use, known)})"
+        ) from error
+
+
+def _options(children: Callable[..., Any], given: Mapping[str, object], where: str) -> dict[str, Any]:
+    """The options as the module's annotations want them."""
+    parameters = [p for p in inspect.signature(children).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = [p.name for p in parameters]
+    for name in given:
+        if name not in known:
+            raise PluginError(f"{where}: option {name!r} is not known{nearest(name, known)}")
+    for parameter in parameters:
+        if parameter.default is parameter.empty and parameter.name not in given:
+            raise PluginError(f"{where}: option {parameter.name!r} is missing")
+    hints = typing.get_type_hints(children, localns={"Services": Services})
+    return {name: _converted(value, hints.get(name, Any), f"{where}: option {name!r}") for name, value in given.items()}
+
+
+def _converted(value: object, hint: Any, where: str) -> Any:
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        raise PluginError(f"{where}: {str(error)[0].lower()}{str(error)[1:]}, got {value!r}") from error
+
+
+def _with_restart_settings(spec: ChildSpec, actor: ActorSettings) -> ChildSpec:
+    """*spec* with what the settings say of its restarts put over it."""
+    changes: dict[str, Any] = {}
+    if actor.restart is not None:
+        changes["restart"] = actor.restart
+    if actor.shutdown is not None:
+        changes["shutdown"] = actor.shutdown
+    backoff: dict[str, Any] = {
+        "first": actor.backoff_first,
+        "maximum": actor.backoff_maximum,
+        "healthy_uptime": actor.healthy_uptime,
+        "max_failures": actor.max_failures,
+    }
+    backoff = {key: value for key, value in backoff.items() if value is not None}
+    if backoff:
+        changes["backoff"] = attrs.evolve(spec.backoff or Backoff(), **backoff)
+    return attrs.evolve(spec, **changes)

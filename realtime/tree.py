@@ -1,0 +1,170 @@
+"""The whole system on one screen: what runs, under whom, in which order, and what becomes of it when it fails.
+
+Children start from the top to the bottom and stop from the bottom to the top, so that an orderly stop is the drain.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+import attrs
+import trio
+
+from realtime.actors.events import EventManager
+from realtime.actors.heartbeat import Heartbeat
+from realtime.backplane import envelope
+from realtime.backplane.local import LocalBackplane
+from realtime.delivery.hub import Hub
+from realtime.plugins import Services, load_children
+from realtime.policy.retention import Retention
+from realtime.ports import Backplane, EventStore, StoredEvent
+from realtime.settings import Settings, SettingsError
+from realtime.storage import open_store
+from realtime.transport import Admission, ServerConfig, serve
+from realtime.web.app import Application
+from realtime.web.backend import Backend
+from realtime.web.feed import TOPIC as SUPERVISORS
+from realtime.web.feed import SupervisorFeed
+from supervisors import Backoff, ChildSpec, DynamicSupervisorSpec, SupervisorRef, SupervisorSpec, Tree, open_tree
+
+RETRY: Final = Backoff(first=0.5, maximum=5.0)
+"""For what nobody can do without: tried again for as long as it takes, at no sibling's cost."""
+
+STORE_SHUTDOWN: Final = 10.0
+"""Seconds to commit what is queued; the deadline of the whole stop caps it."""
+
+
+@attrs.frozen
+class System:
+    """Everything that is wired together, and the tree that runs it."""
+
+    settings: Settings
+    hub: Hub
+    store: EventStore
+    backplane: Backplane
+    backend: Backend
+    feed: SupervisorFeed
+    actors: list[ChildSpec]
+
+    def spec(self, app: Application, listener: socket.socket | None) -> SupervisorSpec:
+        """The tree.  Without a *listener* somebody else serves *app* and owns its connections."""
+        beat = self.settings.heartbeat
+        heartbeat = Heartbeat(self.hub, interval=beat.interval, pong_timeout=beat.pong_timeout)
+        feed = ChildSpec("supervisors", self.feed.run, backoff=RETRY)
+        return SupervisorSpec(
+            [
+                ChildSpec("store", self.store.run, shutdown=STORE_SHUTDOWN, backoff=RETRY),
+                ChildSpec("backplane", self.backplane.run, backoff=RETRY),
+                ChildSpec("hub", self.run_hub, backoff=RETRY),
+                *(() if listener is None else self.serving(app, listener)),
+                ChildSpec("jobs", DynamicSupervisorSpec()),
+                ChildSpec("heartbeat", heartbeat.run, backoff=RETRY),
+                ChildSpec("broadcasters", SupervisorSpec([*self.actors, feed])),
+            ],
+            strategy="one_for_one",
+        )
+
+    def serving(self, app: Application, listener: socket.socket) -> tuple[ChildSpec, ChildSpec]:
+        """The connections, and the server that accepts them; a crash of the one closes none of the others."""
+        connections = SupervisorRef("connections")
+        server = self.settings.server
+        admission = Admission(server.max_connections, server.max_connections_per_address)
+        accept = partial(serve, app, listener, ServerConfig.from_settings(server), connections, admission)
+        return (
+            ChildSpec("connections", DynamicSupervisorSpec(on_stop=self.send_clients_away), ref=connections),
+            ChildSpec("server", accept, backoff=RETRY),
+        )
+
+    async def run_hub(self, *, task_status: trio.TaskStatus[Hub] = trio.TASK_STATUS_IGNORED) -> None:
+        """The flusher.  Events are numbered by the store, which is up by now and goes on where it was."""
+        self.hub.set_topic_position("events", self.store.epoch, self.store.last_offset)
+        await self.hub.run(task_status=task_status)
+
+    async def send_clients_away(self) -> None:
+        """Close every WebSocket with 1012, spread over a window, once the server accepts no more."""
+        server = self.settings.server
+        self.hub.drain(min(server.drain_window, server.drain_timeout / 2), random.Random())
+        await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def run(self, app: Application, listener: socket.socket | None) -> AsyncIterator[Tree]:
+        """Run the tree around a block; errors as :func:`supervisors.open_tree`."""
+        async with open_tree(self.spec(app, listener), on_event=self.feed.on_event) as tree:
+            self.backend.tree = tree
+            self.backend.phase = "serving"
+            try:
+                yield tree
+            finally:
+                self.backend.phase = "draining"
+
+
+def build(settings: Settings) -> System:
+    """Wire everything together for *settings*; nothing runs yet.
+
+    Raises:
+      PluginError: an actor module cannot be used.
+      SettingsError: a setting asks for what is not there.
+    """
+    refuse_unsupported(settings)
+    hub = Hub(settings.topic, max_topics_per_connection=settings.delivery.max_topics_per_connection)
+    for topic in ("clock", "events", SUPERVISORS, "session/*"):
+        hub.declare(topic)
+
+    def deliver(topic: str, frame: bytes) -> None:
+        type_, offset, data = envelope.unpack(frame)
+        hub.publish_nowait(topic, type_, data, offset=offset)
+
+    def publish(event: StoredEvent) -> None:
+        backplane.publish_nowait("events", envelope.pack("event", event.offset, event.to_wire()))
+
+    backplane = LocalBackplane(deliver)
+    store = open_store(
+        str(settings.store.path), Retention(settings.store.retention_days, settings.store.retention_events)
+    )
+    events = EventManager(store, publish)
+    backend = Backend(settings, hub, store, events, admin_token=read_admin_token(settings))
+    feed = SupervisorFeed(hub, lambda: backend.tree, tracebacks=settings.server.debug)
+    actors = load_children(Services(hub, store, events, settings))
+    return System(settings, hub, store, backplane, backend, feed, actors)
+
+
+def refuse_unsupported(settings: Settings) -> None:
+    """Refuse what a setting asks for and this version does not have: ignoring it would be worse.
+
+    Raises:
+      SettingsError: naming each.
+    """
+    problems = []
+    if settings.engine.url != "local":
+        problems.append("engine.url: only 'local' is supported in this version")
+    if settings.auth.tokens_file is not None:
+        problems.append("auth.tokens_file: client tokens are not supported in this version")
+    if settings.server.compression:
+        problems.append("server.compression: permessage-deflate is not supported in this version")
+    if settings.jobs:
+        problems.append("jobs: configured commands are not supported in this version")
+    if problems:
+        raise SettingsError(problems)
+
+
+def read_admin_token(settings: Settings) -> str | None:
+    """The token of ``auth.admin_token_file``; None without one.
+
+    Raises:
+      SettingsError: the file cannot be read or is empty.
+    """
+    path = settings.auth.admin_token_file
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"auth.admin_token_file: {path} cannot be read: {error}"]) from error
+    if not token:
+        raise SettingsError([f"auth.admin_token_file: {path} is empty"])
+    return token

@@ -1,0 +1,43 @@
+"""What the routes work with: the services, the running tree, and in which phase of its life the process is."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Literal
+
+import attrs
+from quart import current_app
+
+from realtime.actors.events import EventManager
+from realtime.delivery.hub import Hub
+from realtime.ports import EventStore
+from realtime.settings import Settings
+from supervisors import Tree
+
+KEY = "realtime_backend"
+
+
+@attrs.define
+class Backend:
+    """One per process; made before the tree runs, told of it when it does."""
+
+    settings: Settings
+    hub: Hub
+    store: EventStore
+    events: EventManager
+    tree: Tree | None = None
+    phase: Literal["starting", "serving", "draining"] = "starting"
+    admin_token: str | None = attrs.field(default=None, repr=False)
+
+    def is_admin(self, authorization: str | None) -> bool:
+        """Whether *authorization* (the header) carries the admin token; compared in constant time."""
+        if self.admin_token is None or authorization is None:
+            return False
+        scheme, _, token = authorization.partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.admin_token.encode())
+
+
+def backend() -> Backend:
+    """The backend of the application that handles this request."""
+    found: Backend = current_app.extensions[KEY]
+    return found

@@ -1,0 +1,50 @@
+"""Events over HTTP: create, list, look up."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response, request
+
+from realtime.fields import decode_object
+from realtime.ports import EventQuery, NewEvent
+from realtime.web.backend import backend
+from realtime.web.errors import ApiError, json_response
+
+blueprint = Blueprint("events", __name__)
+
+
+async def json_body() -> bytes:
+    """The request's body, which has to be JSON.
+
+    Raises:
+      ApiError: 415, it is declared as something else.
+    """
+    if request.mimetype != "application/json":
+        sent = request.mimetype or "nothing"
+        raise ApiError(415, f"Content-Type must be application/json, got {sent}")
+    body = await request.get_data(as_text=False)
+    assert isinstance(body, bytes)
+    return body
+
+
+@blueprint.post("/api/events")
+async def create() -> Response:
+    """Store an event; 201 means that it is committed."""
+    event = decode_object(await json_body(), NewEvent)
+    stored = await backend().events.create_event(event)
+    return json_response(stored.to_wire(), 201, {"Location": f"/api/events/{stored.event_id}"})
+
+
+@blueprint.get("/api/events")
+async def query() -> Response:
+    """A page of events, oldest first."""
+    page = await backend().store.query(EventQuery.from_params(request.args.to_dict()))
+    return json_response({"events": [event.to_wire() for event in page.events], "next": page.next})
+
+
+@blueprint.get("/api/events/<event_id>")
+async def get(event_id: str) -> Response:
+    """One event."""
+    event = await backend().store.get(event_id)
+    if event is None:
+        raise ApiError(404, f"there is no event {event_id!r}")
+    return json_response(event.to_wire())

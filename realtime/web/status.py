@@ -1,0 +1,204 @@
+"""The tree, its health and the process's figures over HTTP; and an operator's hand on the tree."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Mapping
+
+import attrs
+import psutil
+import structlog
+import trio
+from quart import Blueprint, Response, request
+
+from realtime.policy.verdict import Verdict, health_verdict
+from realtime.web.backend import backend
+from realtime.web.errors import ApiError, json_response
+from realtime.web.nodes import node_to_wire
+from supervisors import (
+    ChildNotRunning,
+    ChildRestarting,
+    ChildRunning,
+    Node,
+    NoSuchChild,
+    SupervisorNotRunning,
+    Tree,
+    WrongKind,
+)
+
+blueprint = Blueprint("status", __name__)
+logger = structlog.get_logger("realtime.operator")
+
+
+class CrashRequested(Exception):
+    """Somebody pressed a crash button."""
+
+
+def running_tree() -> Tree:
+    """The tree.
+
+    Raises:
+      ApiError: 503, it is still being started.
+    """
+    tree = backend().tree
+    if tree is None:
+        raise ApiError(503, "the server is starting; try again in a moment")
+    return tree
+
+
+@blueprint.get("/api/supervisors")
+async def root() -> Response:
+    """The whole tree."""
+    return _node(running_tree().snapshot())
+
+
+@blueprint.get("/api/supervisors/<path:path>")
+async def node(path: str) -> Response:
+    """One node with what is below it."""
+    return _node(_found(lambda: running_tree().find(path)))
+
+
+def _node(node: Node) -> Response:
+    return json_response(node_to_wire(node, tracebacks=_may_see_tracebacks()))
+
+
+def _may_see_tracebacks() -> bool:
+    return backend().settings.server.debug or backend().is_admin(request.headers.get("Authorization"))
+
+
+def _found(look: Callable[[], Node]) -> Node:
+    try:
+        return look()
+    except NoSuchChild as error:
+        raise ApiError(404, str(error)) from error
+
+
+# --- an operator's hand --------------------------------------------------------------------------------------------
+
+
+@blueprint.post("/api/supervisors/<path:path>/crash")
+async def crash(path: str) -> Response:
+    """Make a worker crash, to watch it come back.  With ``debug`` only, and from this machine only."""
+    if not backend().settings.server.debug:
+        raise ApiError(403, "crashing is for debugging: set server.debug = true")
+    if not _from_loopback(request.remote_addr):
+        raise ApiError(403, "crashing is allowed from the machine itself only")
+    tree = running_tree()
+    if _found(lambda: tree.find(path)).kind == "supervisor":
+        raise ApiError(409, f"{path!r} is a supervisor; crash one of its workers")
+    return _operate("crash", path, lambda: tree.crash(path, CrashRequested(f"{path} was told to crash")))
+
+
+@blueprint.post("/api/supervisors/<path:path>/<any(restart, stop, start):action>")
+async def operate(path: str, action: str) -> Response:
+    """Restart, stop or start a child; costs no budget."""
+    _demand_admin()
+    tree = running_tree()
+    actions = {"restart": tree.restart_child_soon, "stop": tree.stop_child_soon, "start": tree.start_again_soon}
+    return _operate(action, path, lambda: actions[action](path))
+
+
+def _demand_admin() -> None:
+    if backend().admin_token is None:
+        raise ApiError(403, "operator actions need an admin token: set auth.admin_token_file")
+    if not backend().is_admin(request.headers.get("Authorization")):
+        raise ApiError(403, "operator actions need 'Authorization: Bearer <the admin token>'")
+
+
+def _operate(action: str, path: str, act: Callable[[], None]) -> Response:
+    try:
+        act()
+    except NoSuchChild as error:
+        raise ApiError(404, str(error)) from error
+    except (ChildNotRunning, ChildRunning, ChildRestarting, WrongKind, SupervisorNotRunning) as error:
+        raise ApiError(409, str(error)) from error
+    logger.info("operator_action", action=action, path=path, address=request.remote_addr)
+    return json_response({"path": path, "action": action}, 202)
+
+
+def _from_loopback(address: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(address or "").is_loopback
+    except ValueError:
+        return False
+
+
+# --- health --------------------------------------------------------------------------------------------------------
+
+
+def verdict() -> Verdict:
+    """How the process fares, derived from its tree."""
+    tree = backend().tree
+    nodes = () if tree is None else tuple(tree.snapshot().walk())
+    troubled = {n.path: "; ".join(n.reasons) for n in nodes if n.health != "ok" and n.kind == "worker"}
+    root = nodes[0] if nodes else None
+    return health_verdict(
+        phase=backend().phase,
+        root_failing=root is not None and (root.health == "failing" or root.state not in ("running", "stopping")),
+        troubled=troubled,
+    )
+
+
+def _answer(status: str, reasons: list[str], http_status: int) -> Response:
+    return json_response({"status": status, "reasons": reasons}, http_status, {"Cache-Control": "no-store"})
+
+
+@blueprint.get("/api/health")
+async def health() -> Response:
+    """``ok`` and ``degraded`` are 200, ``failing`` is 503."""
+    found = verdict()
+    return _answer(found.status, found.reasons, 503 if found.status == "failing" else 200)
+
+
+@blueprint.get("/api/health/live")
+async def live() -> Response:
+    """503 only when the root is failing: then a restart of the process is what helps."""
+    found = verdict()
+    return _answer("ok" if found.live else "failing", [] if found.live else found.reasons, 200 if found.live else 503)
+
+
+@blueprint.get("/api/health/ready")
+async def ready() -> Response:
+    """503 while the process starts or drains: then clients are to be sent elsewhere."""
+    found = verdict()
+    return _answer(
+        "ok" if found.ready else "failing", [] if found.ready else found.reasons, 200 if found.ready else 503
+    )
+
+
+# --- figures -------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/api/metrics")
+async def metrics() -> Response:
+    """The process's figures as JSON; counters count from its start."""
+    return json_response(figures(), headers={"Cache-Control": "no-store"})
+
+
+def figures() -> Mapping[str, object]:
+    """What ``/api/metrics`` shows."""
+    state = backend()
+    hub = state.hub.statistics()
+    process = psutil.Process()
+    loop = trio.lowlevel.current_statistics()
+    nodes = () if state.tree is None else tuple(state.tree.snapshot().walk())
+    return {
+        "process": {
+            "rss_bytes": process.memory_info().rss,
+            "cpu_s": round(sum(process.cpu_times()[:2]), 3),
+            "open_files": process.num_fds(),
+            "threads": process.num_threads(),
+            "uptime_s": round(time.time() - process.create_time(), 3),
+        },
+        "connections": {"open": hub.connections},
+        "messages": {"published": hub.published, "deliveries": hub.deliveries, "dropped": hub.dropped},
+        "topics": {topic.topic: attrs.asdict(topic) for topic in state.hub.topics()},
+        "store": attrs.asdict(state.store.statistics()),
+        "supervisors": {
+            "restarts": sum(n.restarts for n in nodes),
+            "not_ok": sum(n.health != "ok" for n in nodes if n.kind == "worker"),
+            "nodes": len(nodes),
+        },
+        "loop": {"tasks": loop.tasks_living, "runnable": loop.tasks_runnable},
+    }
