@@ -29,8 +29,11 @@ def main() -> None:
 
 
 def _settings(config: Path | None) -> Settings:
+    path = config or find(os.environ, Path.cwd())
+    # Actor modules may lie beside the settings.  At the end of the path, where they shadow nothing.
+    sys.path.append(str(Path.cwd() if path is None else path.absolute().parent))
     try:
-        return load(config or find(os.environ, Path.cwd()), os.environ)
+        return load(path, os.environ)
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
 

@@ -77,14 +77,13 @@ class System(PeriodicBroadcaster):
 
     def __init__(self, hub: Hub, *, interval: float = 5.0) -> None:
         super().__init__(hub, topic="system", type="snapshot", interval=interval)
-        self._sampler: SystemSampler | None = None
+        # Now, so that the first reading somebody sees has a stretch of time behind it.
+        self._sampler = SystemSampler(time.monotonic)
         # One reading at a time, and none of them waits for the threads that other broadcasters hold.
         self._threads = trio.CapacityLimiter(1)
 
     async def sample(self) -> dict[str, Any]:
         """One reading, taken in a thread; abandoned when the broadcaster is stopped."""
-        if self._sampler is None:
-            self._sampler = SystemSampler(time.monotonic)
         figures = await trio.to_thread.run_sync(self._sampler.read, limiter=self._threads, abandon_on_cancel=True)
         return {**figures, "connections": len(self.hub.connections)}
 
