@@ -3,9 +3,9 @@
 import { el, setText, svg } from "./dom.js";
 import * as format from "./format.js";
 
-/** Seconds shown, and seconds after which two samples are not joined by a slope: the first one held till then. */
+/** Seconds shown; seconds between samples beyond which the first held: figures come only when they change. */
 const WINDOW = 180;
-const HOLD = 5;
+const HOLD = 12;
 /** Samples kept, whatever the rate. */
 const MOST = 720;
 const MARGIN = { top: 8, right: 10, bottom: 20, left: 42 };

@@ -5,14 +5,11 @@ import * as format from "./format.js";
 
 /** The content of the panel; `asOf` is the time of what it shows. */
 export function details(entry, asOf, onRefresh) {
-  const { node, path } = entry;
+  const { node } = entry;
   return [
-    facts(identity(node, path)),
+    facts(identity(entry)),
     ...section("Last exit", exit(node.last_exit)),
-    ...section(
-      "Figures",
-      Object.entries(node.stats ?? {}).map(([key, value]) => [format.title(key), format.figure(value)]),
-    ),
+    ...section("Figures", Object.entries(node.stats ?? {}).map(statistic)),
     el(
       "p",
       { class: "details-foot" },
@@ -22,7 +19,7 @@ export function details(entry, asOf, onRefresh) {
   ];
 }
 
-function identity(node, path) {
+function identity({ node, path, dynamic, total }) {
   const { budget, mailbox, reasons = [] } = node;
   return [
     ["Path", path || "(root)"],
@@ -40,8 +37,16 @@ function identity(node, path) {
       mailbox &&
         `${mailbox.depth} of ${format.figure(mailbox.capacity)} waiting, ${format.figure(mailbox.dropped)} dropped`,
     ],
-    ["Children", typeof node.children_total === "number" ? format.count(node.children_total) : null],
+    ["Children", dynamic ? format.count(total) : null],
   ];
+}
+
+/** The name of a figure carries its unit, as everywhere on the wire: "last_run_s", "file_bytes". */
+function statistic([key, value]) {
+  if (typeof value !== "number") return [format.title(key), format.figure(value)];
+  if (key.endsWith("_bytes")) return [format.title(key.slice(0, -"_bytes".length)), format.bytes(value)];
+  if (key.endsWith("_s")) return [format.title(key.slice(0, -"_s".length)), `${format.figure(value)} s`];
+  return [format.title(key), format.figure(value)];
 }
 
 function exit(last) {

@@ -10,8 +10,14 @@ export class Figures {
     { key: "memory", label: "Memory" },
   ]);
   #values = new Map([...document.querySelectorAll("[data-figure]")].map((at) => [at.dataset.figure, at]));
-  #uptime = null; // {seconds, at}
+  #startedAt = null; // by the server's clock, in milliseconds
+  #serverNow;
   #notice = byId("figures-notice");
+
+  /** `serverNow`: the server's time in milliseconds. */
+  constructor(serverNow) {
+    this.#serverNow = serverNow;
+  }
 
   /** One `snapshot` of the topic `system`. */
   update(data) {
@@ -38,8 +44,7 @@ export class Figures {
     this.#set("process-cpu", format.percent(process.cpu_percent));
     this.#set("threads", amount(process.threads, "thread"));
     this.#set("files", amount(process.open_files, "open file"));
-    this.#uptime =
-      typeof process.uptime_s === "number" ? { seconds: process.uptime_s, at: performance.now() } : null;
+    this.#startedAt = startOf(process, this.#serverNow());
     this.#chart.push({ cpu, memory: memory.percent });
     this.notice("");
     this.tick();
@@ -48,15 +53,14 @@ export class Figures {
   /** Once a second: figures come only when they change, time passes all the same. */
   tick() {
     this.#chart.draw();
-    if (this.#uptime === null) return;
-    const { seconds, at } = this.#uptime;
-    this.#set("uptime", `up ${format.duration(seconds + (performance.now() - at) / 1000)}`);
+    if (this.#startedAt === null) return;
+    this.#set("uptime", `up ${format.duration((this.#serverNow() - this.#startedAt) / 1000)}`);
   }
 
   /** Nothing is known from here until the next snapshot; the lines end. */
   lost() {
     this.#chart.lost();
-    this.#uptime = null;
+    this.#startedAt = null;
   }
 
   /** Why there are no figures; empty when there are. */
@@ -74,6 +78,12 @@ const join = (parts) => parts.filter(Boolean).join(" · ");
 const amount = (n, thing) =>
   typeof n === "number" ? `${format.count(n)} ${thing}${n === 1 ? "" : "s"}` : "";
 const rate = (n) => (typeof n === "number" ? `${format.bytes(n)}/s` : format.NONE);
+
+/** A process says since when it runs, or for how long. */
+function startOf({ started_at: at, uptime_s: seconds }, now) {
+  if (typeof at === "string") return Date.parse(at);
+  return typeof seconds === "number" ? now - seconds * 1000 : null;
+}
 
 function used({ total_bytes: total, available_bytes: available }) {
   if (typeof total !== "number" || typeof available !== "number") return "";

@@ -2,10 +2,11 @@
 
 import { byId, el, setText } from "./dom.js";
 import * as format from "./format.js";
-import { isDynamic } from "./model.js";
 
 const MOST = 100;
 const LEVEL = { restart_delayed: "warning", start_failed: "error", gave_up: "error", stuck: "error" };
+/** A total that changed, and an attempt of which the outcome has a line of its own. */
+const SILENT = new Set(["changed", "restarting"]);
 const EXIT = { normal: "ended", shutdown: "stopped", crashed: "crashed", killed: "was killed" };
 
 export class Log {
@@ -17,9 +18,9 @@ export class Log {
   /** One supervisor event; `parent` is the entry above it, if it is known. */
   add({ event, path, node }, parent) {
     // A supervisor is as well as its children, of whom there is a line already; the header names the culprit.
-    if (event === "health_changed" && node?.kind === "supervisor") return;
-    if (parent !== undefined && isDynamic(parent.node) && isRoutine(event, node))
-      this.#gather(parent.path, event);
+    if (event === "recovered" && node?.kind === "supervisor") return;
+    if (SILENT.has(event)) return;
+    if (parent?.dynamic && isRoutine(event, node)) this.#gather(parent.path, event);
     else this.note(path || "root", phrase(event, node), level(event, node));
   }
 
@@ -80,8 +81,8 @@ function phrase(event, node) {
         : `waits to be started again${because}`;
     case "stuck":
       return "does not end, although it was cancelled";
-    case "health_changed":
-      return node?.health === "ok" ? "is healthy again" : `is ${node?.health ?? "unknown"}`;
+    case "recovered":
+      return "is healthy again";
     case "removed":
       return "removed";
     default:

@@ -2,31 +2,26 @@
 
 import { Clock } from "./clock.js";
 import { Connection } from "./connection.js";
-import { byId, setIcon, setText } from "./dom.js";
+import { byId, setText } from "./dom.js";
 import { Events } from "./events.js";
-import { TIME_WIDTH } from "./format.js";
 import { Feed } from "./feed.js";
 import { Figures } from "./figures.js";
 import { EventForm } from "./form.js";
-import { Log } from "./log.js";
-import { Model } from "./model.js";
+import { TIME_WIDTH } from "./format.js";
+import { Health } from "./health.js";
 import { Socket } from "./socket.js";
-import { Tree } from "./tree.js";
-
-const HEALTH = { ok: "Healthy", degraded: "Degraded", failing: "Failing", unknown: "Unknown" };
+import { Supervision } from "./supervision.js";
 
 const debug = document.querySelector('meta[name="realtime-debug"]').content === "true";
 const announce = (text) => setText(byId("announcer"), text);
 
 const clock = new Clock();
-const figures = new Figures();
+const figures = new Figures(() => clock.serverNow());
 const feed = new Feed();
-const model = new Model();
-const tree = new Tree(model, { debug });
-const log = new Log();
+const health = new Health(announce);
 const connection = new Connection(announce);
 
-/** What all sockets share: the panel they feed says why it is not live, and one that is back calls the others. */
+/** What all sockets share: the panels they feed say why they are not live, and one that is back calls the others. */
 function follow(...panels) {
   return ({ state, words }) => {
     for (const panel of panels.map(byId)) {
@@ -39,7 +34,7 @@ function follow(...panels) {
   };
 }
 
-/* The session: clock and live figures. A page is a session of its own. */
+/* Clock and live figures come over the session's socket; every load of the page is a session of its own. */
 
 const sessionLive = follow("figures", "clock");
 const session = new Socket(`ws/${sessionId()}`, {
@@ -48,11 +43,10 @@ const session = new Socket(`ws/${sessionId()}`, {
     if (now.state === "open") session.send({ type: "subscribe", topic: "system" });
     else figures.lost();
   },
-  onMessage: (message) => {
-    if (message.type === "time_update") clock.update(message.data.date);
-    else if (message.type === "snapshot" && message.topic === "system") figures.update(message.data);
-    else if (message.topic === "system" && (message.type === "error" || message.type === "unsubscribed"))
-      figures.notice(message.message);
+  onMessage: ({ type, topic, data, message }) => {
+    if (type === "time_update") clock.update(data.date);
+    else if (type === "snapshot" && topic === "system") figures.update(data);
+    else if ((type === "error" || type === "unsubscribed") && topic === "system") figures.notice(message);
   },
 });
 
@@ -61,82 +55,35 @@ function sessionId() {
   return `dashboard-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
-/* The events. */
-
 const events = new Events(feed, { onState: follow("events"), serverNow: () => clock.serverNow() });
 new EventForm((event) => {
   // It comes over the socket, in its order; only without one it has to be put there from here.
   if (events.socket.now.state !== "open") feed.add(event);
 });
 
-/* The tree. */
-
-const treeLive = follow("supervision");
-const supervisors = new Socket("ws/supervisors", {
-  onState: (now) => {
-    treeLive(now);
-    showHealth();
-  },
-  onMessage: (message, socket) => {
-    if (message.type === "snapshot") tree.changed(model.read(message.data));
-    else if (message.type === "supervisor_event") supervisorEvent(message.data);
-    else if (message.type === "gap") {
-      log.note("tree", `${message.missed} changes missed, read anew`, "warning");
-      socket.restart();
-      return;
-    }
-    showHealth();
-  },
+const supervision = new Supervision({
+  debug,
+  onState: follow("supervision"),
+  onChange: () => health.update(supervision.model, supervision.known),
 });
-
-function supervisorEvent(data) {
-  const above = data.path.includes("/") ? data.path.slice(0, data.path.lastIndexOf("/")) : "";
-  log.add(data, data.path === "" ? undefined : model.get(above));
-  tree.changed(model.apply(data));
-}
-
-/** The health of the whole, as long as somebody tells it. */
-function showHealth() {
-  const known = supervisors.now.state === "open" && model.root !== undefined;
-  const health = known ? model.root.health : "unknown";
-  const where =
-    known && health !== "ok"
-      ? model
-          .culprits()
-          .map((path) => path || "root")
-          .join(", ")
-      : "";
-  const box = byId("health");
-  if (box.dataset.health !== health && box.dataset.health !== "unknown" && known) {
-    announce(health === "ok" ? "Everything is healthy again." : `${HEALTH[health]}: ${where}`);
-  }
-  box.dataset.health = health;
-  setIcon(byId("health-icon"), health === "unknown" ? "wait" : health);
-  setText(byId("health-words"), HEALTH[health]);
-  setText(byId("health-where"), where);
-  const lost = ["waiting", "closed"].includes(supervisors.now.state);
-  document.title = lost
-    ? "Disconnected – realtime"
-    : known && health !== "ok"
-      ? `${HEALTH[health]} – realtime`
-      : "realtime";
-}
 
 document.documentElement.style.setProperty("--time-width", `${TIME_WIDTH}ch`);
 byId("debug").hidden = !debug;
-const sockets = { "Clock and figures": session, Events: events.socket, Supervision: supervisors };
-for (const [name, socket] of Object.entries(sockets)) connection.add(name, socket);
-for (const socket of Object.values(sockets)) socket.open();
+
+const sockets = new Map([
+  ["Clock and figures", session],
+  ["Events", events.socket],
+  ["Supervision", supervision.socket],
+]);
+for (const [name, socket] of sockets) connection.add(name, socket);
+for (const socket of sockets.values()) socket.open();
 
 setInterval(() => {
   clock.tick();
   figures.tick();
-  if (supervisors.now.state === "open") tree.tick(); // nobody knows whether it still runs
+  supervision.tick();
 }, 1000);
 
-// A page put aside by the browser for "back" may not keep sockets; it comes back with them.
-addEventListener("pagehide", () => Object.values(sockets).forEach((socket) => socket.leave()));
-addEventListener(
-  "pageshow",
-  (event) => event.persisted && Object.values(sockets).forEach((socket) => socket.open()),
-);
+// A page that the browser puts aside for "back" may not keep sockets; it comes back with them.
+addEventListener("pagehide", () => sockets.forEach((socket) => socket.leave()));
+addEventListener("pageshow", (event) => event.persisted && sockets.forEach((socket) => socket.open()));

@@ -8,11 +8,12 @@ const RANK = { ok: 0, degraded: 1, failing: 2 };
 
 const parentOf = (path) => (path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "");
 
-/** A dynamic supervisor tells how many children it has, since it does not show them all. */
-export const isDynamic = (node) => node.kind === "supervisor" && typeof node.children_total === "number";
-
 export class Model {
-  /** path -> {path, parent, node, children: [path], at, health} */
+  /**
+   * path -> {path, parent, node, children: [path], at, own, health, dynamic, total}
+   *
+   * `at`: when the node was heard of; `own`: health apart from the children's; `dynamic`: children come and go.
+   */
   #entries = new Map();
 
   get(path) {
@@ -45,8 +46,10 @@ export class Model {
       this.#addChildren(known, node.children, now);
       for (const child of known.children) this.#paths(child, changed);
     }
-    known.node = { ...node, children_total: node.children_total ?? known.node.children_total };
+    known.node = node;
     known.at = now;
+    known.total = node.children_total ?? known.total;
+    this.#learn(known);
     return this.#judgeUp(path, changed);
   }
 
@@ -62,12 +65,11 @@ export class Model {
     if (path === "") return this.read(node, now);
     if (parent === undefined) return new Set(); // below something that is not shown
     const changed = new Set([parent.path]);
-    if (isDynamic(parent.node)) {
-      if (event === "started" && (node.generation ?? 1) <= 1) parent.node.children_total += 1;
-      if (parent.children.length >= MOST_CHILDREN) return changed;
-    }
+    if (event === "started") parent.total += 1;
+    if (parent.dynamic && parent.children.length >= MOST_CHILDREN) return changed;
     this.#add(path, parent.path, node, now);
     parent.children.push(path);
+    this.#classify(parent);
     this.#paths(path, changed);
     return this.#judgeUp(path, changed);
   }
@@ -76,21 +78,24 @@ export class Model {
     const parent = this.#entries.get(parentOf(path));
     if (parent === undefined || path === "") return new Set();
     const changed = new Set([parent.path]);
-    if (isDynamic(parent.node)) parent.node.children_total = Math.max(0, parent.node.children_total - 1);
+    parent.total = Math.max(0, parent.total - 1);
     if (known === undefined) return changed;
     parent.children = parent.children.filter((child) => child !== path);
+    this.#classify(parent);
     this.#remove(path, changed);
     return this.#judgeUp(parent.path, changed);
   }
 
   #add(path, parent, node, now) {
-    const entry = { path, parent, node: { ...node }, children: [], at: now, health: "ok" };
+    const entry = { path, parent, node, children: [], at: now, own: "ok", health: "ok", dynamic: false };
+    entry.total = node.children_total ?? node.children?.length ?? 0;
     this.#entries.set(path, entry);
     this.#addChildren(entry, node.children ?? [], now);
+    this.#learn(entry);
   }
 
   #addChildren(entry, nodes, now) {
-    for (const child of nodes.slice(0, isDynamic(entry.node) ? MOST_CHILDREN : undefined)) {
+    for (const child of nodes) {
       const path = entry.path === "" ? child.id : `${entry.path}/${child.id}`;
       this.#add(path, entry.path, child, now);
       entry.children.push(path);
@@ -108,7 +113,26 @@ export class Model {
     for (const child of this.#entries.get(path).children) this.#paths(child, into);
   }
 
-  /** Health of an entry and all below it: what the server says, and degraded at least if a child is not ok. */
+  /**
+   * What an entry is apart from its children. A supervisor is told of when something befalls it, not each time a
+   * child recovers; so what it owes to its children is left to what is known of them.
+   */
+  #learn(entry) {
+    const { health, children = [] } = entry.node;
+    const owed = health === "degraded" && children.some((child) => child.health !== "ok");
+    entry.own = health in RANK && !owed ? health : "ok";
+    this.#classify(entry);
+  }
+
+  /** Children that are never restarted, or more than are shown: they were added at run time. */
+  #classify(entry) {
+    const temporary = (path) => this.#entries.get(path).node.restart === "temporary";
+    const crowd = entry.total > entry.children.length || entry.children.every(temporary);
+    entry.dynamic = entry.node.kind === "supervisor" && entry.node.children_total !== undefined && crowd;
+    if (!entry.dynamic) entry.total = entry.children.length;
+  }
+
+  /** Health of an entry and all below it: its own, and degraded at least if a child is not ok. */
   #judge(path) {
     const entry = this.#entries.get(path);
     for (const child of entry.children) this.#judge(child);
@@ -127,8 +151,7 @@ export class Model {
   }
 
   #worst(entry) {
-    const own = entry.node.health in RANK ? entry.node.health : "ok";
     const troubled = entry.children.some((child) => this.#entries.get(child).health !== "ok");
-    return troubled && own === "ok" ? "degraded" : own;
+    return troubled && entry.own === "ok" ? "degraded" : entry.own;
   }
 }

@@ -4,7 +4,6 @@ import { ApiError } from "./api.js";
 import { details } from "./details.js";
 import { el, icon, setIcon, setText } from "./dom.js";
 import * as format from "./format.js";
-import { isDynamic } from "./model.js";
 
 /** Milliseconds for which a refused action is on display. */
 const REFUSAL = 8_000;
@@ -30,7 +29,7 @@ export class NodeView {
   constructor(entry, actions) {
     this.#entry = entry;
     this.#actions = actions;
-    this.open = entry.node.kind === "supervisor" && !isDynamic(entry.node);
+    this.open = entry.node.kind === "supervisor" && !entry.dynamic;
     this.#parts = this.#build(entry.node);
     this.element = el("li", { class: "node", dataset: { testid: "node", path: entry.path } });
     this.element.append(
@@ -50,7 +49,7 @@ export class NodeView {
     const { node, health } = entry;
     const { state, restarts = 0, generation = 0 } = node;
     Object.assign(this.element.dataset, { state, health, restarts, generation });
-    setText(this.#parts.meta, meta(node));
+    setText(this.#parts.meta, meta(entry));
     setText(this.#parts.restarts, format.count(restarts));
     setText(this.#parts.generation, format.count(generation));
     setText(this.#parts.mailbox, node.mailbox ? format.count(node.mailbox.depth) : "");
@@ -90,7 +89,7 @@ export class NodeView {
       health: el("span", { class: "health-word" }),
       restarts: el("span"),
       generation: el("span"),
-      mailbox: el("span"),
+      mailbox: el("span", { class: "mailbox" }),
       uptime: el("span"),
       crash: this.#crashButton(node),
       more: this.#moreButton(),
@@ -133,14 +132,14 @@ export class NodeView {
     return el("button", { type: "button", class: "toggle", on: { click: flip } }, icon("chevron"));
   }
 
-  #toggles({ node, children }) {
+  #toggles({ node, children, dynamic, total }) {
     const { toggle } = this.#parts;
     if (toggle === null) return;
     toggle.setAttribute("aria-expanded", String(this.open));
     toggle.setAttribute("aria-label", `Children of ${node.id}`);
     toggle.disabled = children.length === 0;
-    if (!isDynamic(node)) return;
-    const hidden = node.children_total - children.length;
+    if (!dynamic) return;
+    const hidden = total - children.length;
     this.children.dataset.more = hidden > 0 ? `and ${format.count(hidden)} more` : "";
   }
 
@@ -228,12 +227,10 @@ function value(label, shown) {
   return el("span", { class: "value" }, el("span", { class: "value-label", text: `${label} ` }), shown);
 }
 
-function meta(node) {
-  if (isDynamic(node))
-    return `dynamic · ${format.count(node.children_total)} ${node.children_total === 1 ? "child" : "children"}`;
-  return [node.kind, node.kind === "supervisor" ? node.strategy && format.words(node.strategy) : node.restart]
-    .filter(Boolean)
-    .join(" · ");
+function meta({ node, dynamic, total }) {
+  if (dynamic) return `dynamic · ${format.count(total)} ${total === 1 ? "child" : "children"}`;
+  const policy = node.kind === "supervisor" ? node.strategy : node.restart;
+  return policy ? `${node.kind} · ${format.words(policy)}` : node.kind;
 }
 
 function symbol(state, health) {
