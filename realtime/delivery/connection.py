@@ -41,7 +41,7 @@ _VANISHED: Final = 1006
 
 Handler = Callable[[str | bytes], Awaitable[None]]
 
-_log = structlog.get_logger(__name__)
+logger = structlog.get_logger("realtime.delivery")
 
 
 @attrs.frozen
@@ -74,6 +74,7 @@ class Connection:
 
     __slots__ = (
         "_bad",
+        "_broken",
         "_draining",
         "_inbound",
         "_nursery",
@@ -117,7 +118,9 @@ class Connection:
         self._bad = limits.bad_messages()
         self._inbound = limits.inbound(max_inbound_per_second)
         self._nursery: trio.Nursery | None = None
+        # Whether a write is under way, or never came to its end.
         self._writing = False
+        self._broken = False
         self._draining = False
         self._pinged_at = -math.inf
 
@@ -191,8 +194,10 @@ class Connection:
             try:
                 await self.wire.send(batch)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.closed = self.closed or Closed(_VANISHED, "", "nobody")
-                return
+                # The reader ends this: it may yet find what the client said before it left, and its Close frame.
+                self._broken = True
+                self._limit(ABORT_SECONDS)
+                await trio.sleep_forever()
             except WriteStalled as stalled:
                 self.closed = self.closed or Closed(CloseCode.TOO_SLOW, str(stalled), "server")
                 return
@@ -203,14 +208,16 @@ class Connection:
         vanished = peer.code == _VANISHED
         self.closed = self.closed or Closed(peer.code, peer.reason, "nobody" if vanished else "client")
         self.outbox.discard()
-        self._hurry(0.0 if vanished else ABORT_SECONDS)
+        self._limit(0.0 if vanished or self._broken else ABORT_SECONDS)
 
     async def _part(self, cancelled: bool) -> None:
         """The closing handshake, where there is anybody to hold it with, and the end of the socket."""
         try:
-            if self.closed is None:
-                lost = (CloseCode.RESTART if cancelled else CloseCode.HANDLER_FAILED, "")
-                self.closed = Closed(*(self.outbox.closing or lost), "server")
+            if self.closed is None and self._broken:
+                self.closed = Closed(_VANISHED, "", "nobody")
+            elif self.closed is None:
+                unasked = (CloseCode.RESTART if cancelled else CloseCode.HANDLER_FAILED, "")
+                self.closed = Closed(*(self.outbox.closing or unasked), "server")
             if not self._writing and self.closed.by != "nobody":
                 # 1005 stands for a Close frame without a code, and is itself never sent (RFC 6455 section
                 # 7.4.1).
@@ -237,7 +244,7 @@ class Connection:
 
     def reject(self, problem: str) -> None:
         """Answer a malformed message with the error ``bad_message``; after too many of them close with 4400."""
-        _log.warning("bad message", connection_id=self.id, problem=problem)
+        logger.warning("bad_message", connection_id=self.id, problem=problem)
         self.reply(messages.error("bad_message", problem))
         if not self._bad.allow(trio.current_time()):
             self.close(CloseCode.TOO_MANY_BAD_MESSAGES, "too many bad messages")
@@ -287,11 +294,13 @@ class Connection:
         await trio.sleep(delay)
         self.close(CloseCode.RESTART, reason)
 
-    def _hurry(self, seconds: float | None = None) -> None:
-        """Give the send actor *seconds* from now, or what its close allows; nothing if there is no close."""
-        if self._nursery is None or (self.outbox.closing is None):
-            return
-        if seconds is None:
-            seconds = ABORT_SECONDS if self.outbox.closing[0] in ABORTING else FLUSH_SECONDS
-        scope = self._nursery.cancel_scope
-        scope.deadline = min(scope.deadline, trio.current_time() + seconds)
+    def _hurry(self) -> None:
+        """Let the send actor end within what its close allows, if there is one."""
+        if self.outbox.closing is not None:
+            self._limit(ABORT_SECONDS if self.outbox.closing[0] in ABORTING else FLUSH_SECONDS)
+
+    def _limit(self, seconds: float) -> None:
+        """End reader and send actor after *seconds* at the latest."""
+        if self._nursery is not None:
+            scope = self._nursery.cancel_scope
+            scope.deadline = min(scope.deadline, trio.current_time() + seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -11,7 +11,7 @@ import structlog
 from realtime.delivery.connection import Connection
 from realtime.policy import closing
 
-_log = structlog.get_logger(__name__)
+logger = structlog.get_logger("realtime.delivery")
 
 
 class Registry:
@@ -37,7 +37,7 @@ class Registry:
         self._registered += 1
         connection.number = self._registered
         self._connections[connection.id] = connection
-        _log.info("connected", connection_id=connection.id, connections=len(self._connections))
+        logger.info("connected", connection_id=connection.id, connections=len(self._connections))
 
     def drop(self, connection: Connection) -> None:
         """Count *connection* out; again does no harm."""
@@ -45,7 +45,7 @@ class Registry:
             return
         del self._connections[connection.id]
         closed = connection.closed
-        _log.info(
+        logger.info(
             "disconnected",
             connection_id=connection.id,
             code=None if closed is None else int(closed.code),
@@ -57,9 +57,10 @@ class Registry:
         """The registered connection with this id."""
         return self._connections.get(connection_id)
 
-    def connections(self) -> tuple[Connection, ...]:
-        """All registered connections, in the order of their registration."""
-        return tuple(self._connections.values())
+    @property
+    def connections(self) -> Collection[Connection]:
+        """All registered connections, in the order of their registration: a live view, so copy it before a checkpoint."""
+        return self._connections.values()
 
     def newcomers(self, after: int) -> list[Connection]:
         """The connections whose `number` is greater than *after*; costs as much as there are of them."""
@@ -76,7 +77,7 @@ class Registry:
 
         A connection that is draining already keeps its time.
         """
-        leaving = self.connections()
+        leaving = list(self.connections)
         for connection, parting in zip(leaving, closing.partings(len(leaving), window, chance), strict=True):
             connection.drain(parting.delay, parting.reason)
         return closing.span(len(leaving), window)

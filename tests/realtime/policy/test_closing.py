@@ -1,0 +1,60 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.policy.closing import LEAST_SPREAD, RATE, RESTART, Parting, partings, span
+
+windows = st.floats(0, 60)
+numbers = st.integers(0, 500)
+chances = st.integers(0, 2**32).map(random.Random)
+
+
+def test_the_reason_tells_the_seconds_with_one_decimal():
+    assert Parting(0, 2.34).reason == "retry-after=2.3"
+    assert Parting(0, 10).reason == "retry-after=10.0"
+
+
+def test_a_single_client_does_not_wait_for_the_window():
+    assert span(1, 5) == 1 / RATE
+
+
+def test_many_clients_get_the_whole_window_and_no_more():
+    assert span(10_000, 5) == 5
+
+
+def test_without_a_window_all_go_at_once():
+    assert [parting.delay for parting in partings(3, 0, random.Random(1))] == [0, 0, 0]
+
+
+def test_a_negative_window_is_refused():
+    with pytest.raises(ValueError, match="at least 0"):
+        list(partings(1, -1, random.Random(1)))
+
+
+@given(connections=numbers, window=windows, chance=chances)
+def test_everyone_goes_within_the_window_and_evenly(connections, window, chance):
+    delays = [parting.delay for parting in partings(connections, window, chance)]
+    assert len(delays) == connections
+    assert delays == sorted(delays)
+    seconds = span(connections, window)
+    assert seconds <= window
+    for place, delay in enumerate(delays):
+        assert seconds * place / connections <= delay <= seconds * (place + 1) / connections + 1e-9
+
+
+@given(connections=numbers, window=windows, chance=chances)
+def test_nobody_is_asked_back_before_the_last_one_has_gone(connections, window, chance):
+    everyone = list(partings(connections, window, chance))
+    seconds = span(connections, window)
+    for parting in everyone:
+        back = parting.delay + parting.retry_after
+        assert seconds + RESTART - 1e-9 <= back <= seconds + RESTART + max(seconds, LEAST_SPREAD) + 1e-9
+
+
+def test_they_come_back_spread_over_as_long_as_they_went():
+    backs = [parting.delay + parting.retry_after for parting in partings(2000, 5, random.Random(1))]
+    per_second = [sum(6 + second <= back < 7 + second for back in backs) for second in range(5)]
+    assert sum(per_second) == 2000
+    assert max(per_second) < 500

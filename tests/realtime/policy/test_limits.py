@@ -1,0 +1,56 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.policy import limits
+from realtime.policy.limits import SlidingWindow, may_subscribe
+
+
+def test_the_twenty_first_bad_message_within_ten_seconds_is_one_too_many():
+    window = limits.bad_messages()
+    assert [window.allow(0.5 * number) for number in range(21)] == [True] * 20 + [False]
+
+
+def test_bad_messages_that_are_spread_out_are_borne():
+    window = limits.bad_messages()
+    assert all(window.allow(0.51 * number) for number in range(100))
+
+
+def test_more_than_the_allowed_messages_within_a_second_are_too_many():
+    window = limits.inbound(3)
+    assert [window.allow(now) for now in (0, 0.5, 1.0, 1.0, 2.1)] == [True, True, True, False, True]
+
+
+def test_a_connection_may_have_as_many_topics_as_the_limit():
+    assert may_subscribe(127, 128)
+    assert not may_subscribe(128, 128)
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(-1, 1), (1, 0)])
+def test_a_window_that_cannot_be_is_refused(limit, seconds):
+    with pytest.raises(ValueError, match="must be"):
+        SlidingWindow(limit, seconds)
+
+
+@given(
+    limit=st.integers(0, 5),
+    seconds=st.floats(0.1, 10),
+    steps=st.lists(st.floats(0, 5), max_size=40),
+)
+def test_an_event_is_one_too_many_if_and_only_if_the_seconds_before_it_hold_more_than_the_limit(limit, seconds, steps):
+    window = SlidingWindow(limit, seconds)
+    now = 0.0
+    times = []
+    for step in steps:
+        now += step
+        times.append(now)
+        within = sum(now - time <= seconds for time in times)
+        assert window.allow(now) == (within <= limit)
+
+
+@given(limit=st.integers(0, 5))
+def test_a_flood_does_not_grow_the_window(limit):
+    window = SlidingWindow(limit, 10)
+    for _ in range(100):
+        window.allow(0)
+    assert len(window._at) <= limit + 1
