@@ -53,14 +53,36 @@ def _one_of(literal: Any) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     return check
 
 
-def _seconds(*, zero: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+def _seconds(*, zero: bool = False, finite: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not (value >= 0 if zero else value > 0):
-            bound = "at least 0" if zero else "greater than 0"
+        if not number or not (value >= 0 if zero else value > 0) or (finite and value == math.inf):
+            bound = ("at least 0" if zero else "greater than 0") + (" and finite" if finite else "")
             raise ValueError(f"{attribute.name} must be a number of seconds {bound}, got {value!r}")
 
     return check
+
+
+def _at_least(least: int, *, optional: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if optional and value is None:
+            return
+        # True and False are ints to Python, and a mistake here.
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            or_none = " or None" if optional else ""
+            raise ValueError(f"{attribute.name} must be an int of at least {least}{or_none}, got {value!r}")
+
+    return check
+
+
+def _yes_or_no(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{attribute.name} must be True or False, got {value!r}")
+
+
+def _function(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not callable(value):
+        raise TypeError(f"{attribute.name} must be an async function or None, got {value!r}")
 
 
 def _shutdown(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -84,15 +106,18 @@ class Backoff:
 
     The first restart is at once; the next ones wait a random time between 0 and *first*, 2 x *first*, 4 x *first* ...
     up to *maximum* seconds ("full jitter").  A child that has run for *healthy_uptime* seconds begins anew.  After
-    *max_failures* failures in a row it is given up alone and stays ``failed``; ``None`` means never.
+    *max_failures* failures in a row it is given up alone and stays ``failed``; ``None`` means never.  Under
+    ``one_for_all`` and ``rest_for_one`` those that are restarted with it are down while it waits, and stay down when
+    it is given up.
 
     Source of full jitter: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 
-    first: float = attrs.field(default=0.5, validator=_seconds())
-    maximum: float = attrs.field(default=30.0, validator=_seconds())
-    healthy_uptime: float = attrs.field(default=5.0, validator=_seconds(zero=True))
-    max_failures: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(1)]))
+    first: float = attrs.field(default=0.5, validator=_seconds(finite=True))
+    maximum: float = attrs.field(default=30.0, validator=_seconds(finite=True))
+    # Not 0: then every failure would be the first of a row, and restarts that cost no budget would have no bound.
+    healthy_uptime: float = attrs.field(default=5.0, validator=_seconds())
+    max_failures: int | None = attrs.field(default=None, validator=_at_least(1, optional=True))
 
     def __attrs_post_init__(self) -> None:
         if self.maximum < self.first:
@@ -107,7 +132,7 @@ class MailboxSpec:
     is told.
     """
 
-    capacity: int = attrs.field(default=1000, validator=[v.instance_of(int), v.ge(1)])
+    capacity: int = attrs.field(default=1000, validator=_at_least(1))
     overflow: Overflow = attrs.field(default="wait", validator=_one_of(Overflow))
 
 
@@ -129,11 +154,11 @@ class SupervisorSpec:
 
     children: tuple[ChildSpec, ...] = attrs.field(default=(), converter=_as_children)
     strategy: Strategy = attrs.field(default="one_for_one", validator=_one_of(Strategy))
-    max_restarts: int = attrs.field(default=3, validator=[v.instance_of(int), v.ge(0)])
+    max_restarts: int = attrs.field(default=3, validator=_at_least(0))
     max_seconds: float = attrs.field(default=5.0, validator=_seconds())
     auto_shutdown: AutoShutdown = attrs.field(default="never", validator=_one_of(AutoShutdown))
     give_up: GiveUp = attrs.field(default="raise", validator=_one_of(GiveUp))
-    on_start: Callable[[], Any] | None = None
+    on_start: Callable[[], Any] | None = attrs.field(default=None, validator=_function)
 
     def __attrs_post_init__(self) -> None:
         seen: set[str] = set()
@@ -163,14 +188,14 @@ class DynamicSupervisorSpec:
     *on_stop* is awaited when the supervisor begins to stop, before any child is asked to: the place to announce it.
     """
 
-    max_restarts: int = attrs.field(default=3, validator=[v.instance_of(int), v.ge(0)])
+    max_restarts: int = attrs.field(default=3, validator=_at_least(0))
     max_seconds: float = attrs.field(default=5.0, validator=_seconds())
-    max_children: int | None = attrs.field(default=None, validator=v.optional([v.instance_of(int), v.ge(1)]))
+    max_children: int | None = attrs.field(default=None, validator=_at_least(1, optional=True))
     auto_shutdown: AutoShutdown = attrs.field(default="never", validator=_one_of(AutoShutdown))
     give_up: GiveUp = attrs.field(default="raise", validator=_one_of(GiveUp))
-    on_start: Callable[[], Any] | None = None
-    on_stop: Callable[[], Any] | None = None
-    concurrent: bool = True
+    on_start: Callable[[], Any] | None = attrs.field(default=None, validator=_function)
+    on_stop: Callable[[], Any] | None = attrs.field(default=None, validator=_function)
+    concurrent: bool = attrs.field(default=True, validator=_yes_or_no)
 
     def accept(self, child: ChildSpec) -> None:
         """As :meth:`SupervisorSpec.accept`."""
@@ -214,7 +239,7 @@ class ChildSpec:
     kwargs: Mapping[str, Any] = _NO_KWARGS
     restart: Restart = attrs.field(default="permanent", validator=_one_of(Restart))
     shutdown: ShutdownTime = attrs.field(default=None, validator=_shutdown)
-    significant: bool = False
+    significant: bool = attrs.field(default=False, validator=_yes_or_no)
     start_timeout: float = attrs.field(default=None, validator=_optional_seconds)
     backoff: Backoff | None = attrs.field(default=None, validator=v.optional(v.instance_of(Backoff)))
     mailbox: MailboxSpec = attrs.field(factory=MailboxSpec, validator=v.instance_of(MailboxSpec))
@@ -230,6 +255,8 @@ class ChildSpec:
             raise TypeError(f"start of child {self.id!r} must be a callable, not a coroutine: leave out the ()")
         if self.is_supervisor and (self.args or self.kwargs):
             raise ValueError(f"args and kwargs of child {self.id!r} have no meaning for a supervisor")
+        if self.ref is not None:
+            _check_ref(self)
         if self.significant and self.restart == "permanent":
             raise ValueError(
                 f"child {self.id!r} is significant and permanent, so it could never end its supervisor; "
@@ -248,6 +275,18 @@ class ChildSpec:
     def is_supervisor(self) -> bool:
         """True when *start* is the spec of a supervisor."""
         return isinstance(self.start, SupervisorSpec | DynamicSupervisorSpec)
+
+
+def _check_ref(child: ChildSpec) -> None:
+    from .runtime.actor import Actor  # here and not at the top: they are made of what stands in this module
+    from .runtime.ref import Ref, SupervisorRef
+
+    actor = isinstance(child.start, type) and issubclass(child.start, Actor)
+    wanted = SupervisorRef if child.is_supervisor else Ref if actor else None
+    if wanted is None:
+        raise TypeError(f"ref of child {child.id!r} has no meaning: only actors and supervisors are reached by one")
+    if not isinstance(child.ref, wanted):
+        raise TypeError(f"ref of child {child.id!r} must be a {wanted.__name__}, got {child.ref!r}")
 
 
 def keywords_wanted(start: Callable[..., Any], offered: Sequence[str]) -> frozenset[str]:

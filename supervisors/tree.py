@@ -66,7 +66,7 @@ class LastExit:
     def error(self) -> str | None:
         """The exception in one line."""
         error = self.exit.error
-        return None if error is None else "".join(traceback.format_exception_only(error)).strip()
+        return None if error is None else f"{type(error).__name__}: {error}"
 
     @property
     def traceback(self) -> str | None:

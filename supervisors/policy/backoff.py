@@ -13,9 +13,9 @@ from collections.abc import Callable
 from ..spec import Backoff
 
 
-def failures_in_a_row(backoff: Backoff, earlier: int, uptime: float) -> int:
-    """The count after one more failure of a child that had run for *uptime* seconds (0 if it never came up)."""
-    return 1 if uptime >= backoff.healthy_uptime else earlier + 1
+def failures_in_a_row(backoff: Backoff, earlier: int, uptime: float | None) -> int:
+    """The count after one more failure of a child that had run for *uptime* seconds (None: it never came up)."""
+    return 1 if uptime is not None and uptime >= backoff.healthy_uptime else earlier + 1
 
 
 def next_delay(backoff: Backoff, failures: int, random: Callable[[], float]) -> float | None:

@@ -5,12 +5,10 @@ How children are started and restarted differs: one at a time in ``supervisor.py
 
 from __future__ import annotations
 
-import heapq
 import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import count
 from typing import Any, Final, Literal, TypeVar
 
 import attrs
@@ -50,6 +48,7 @@ from ..tree import ChildCount, ChildInfo
 from .child import Child
 from .context import TreeContext
 from .ref import Call
+from .timers import Agenda
 
 Value = TypeVar("Value")
 
@@ -59,7 +58,7 @@ STUCK_AFTER: Final = 1.0
 CAUSES_KEPT: Final = 8
 """Failures a supervisor remembers to say why it gave up; more would only repeat themselves."""
 
-TimerKind = Literal["retry", "healthy", "start_deadline", "stop_deadline"]
+TimerKind = Literal["retry", "healthy", "start_deadline", "stop_deadline", "stuck"]
 
 
 @attrs.frozen
@@ -72,7 +71,7 @@ class ChildExit:
 
 @attrs.frozen
 class Due:
-    """A timer of a child is due; stale once the child's attempt has moved on."""
+    """A timer of a child is due, or a retry has its turn; stale once the child's attempt has moved on."""
 
     child: Child
     attempt: int
@@ -110,11 +109,11 @@ class BaseSupervisor(ABC):
         self.reasons: list[str] = []
         self.serving = False
         self.intensity = RestartIntensity(spec.max_restarts, spec.max_seconds)
-        self._causes: deque[Exception] = deque(maxlen=CAUSES_KEPT)
+        # One for each restart in the window and one for the failure that was too much: no older one is told.
+        self._causes: deque[tuple[str, Exception]] = deque(maxlen=min(CAUSES_KEPT, spec.max_restarts + 1))
         self._ending: Exception | None = None
         self._deadline = math.inf
-        self._timers: list[tuple[float, int, Due]] = []
-        self._order = count()
+        self._timers: Agenda[Due] = Agenda()
         self._waiting = trio.CancelScope()
         """The scope of the loop's wait; its deadline is the next timer's."""
         self._life = trio.CancelScope()
@@ -168,6 +167,7 @@ class BaseSupervisor(ABC):
     async def _take_along(self) -> None:
         self.serving = False
         children = [child for child in self.children.values() if child.alive]
+        cut: list[Child] = []
         for child in children:
             child.killed = True
             child.exit_pending = False
@@ -176,6 +176,8 @@ class BaseSupervisor(ABC):
             else:
                 child.advance("stop")
                 child.cut("its supervisor was killed")
+                cut.append(child)
+        await wait_until_gone(cut, self.context)
         for child in children:
             await child.wait_gone()
 
@@ -191,7 +193,6 @@ class BaseSupervisor(ABC):
     def _clean_up(self) -> None:
         """All children are gone; leave nothing half-done for whoever still holds on to them."""
         for child in list(self.children.values()):
-            child.exit_pending = False
             self._at_rest(child)
         while True:
             try:
@@ -219,9 +220,13 @@ class BaseSupervisor(ABC):
 
     async def _next(self) -> Message:
         """The next message, or the next timer that is due.  A checkpoint."""
-        with trio.move_on_at(self._timers[0][0] if self._timers else math.inf) as self._waiting:
-            return await self._receive.receive()
-        return heapq.heappop(self._timers)[2]
+        while True:
+            with trio.move_on_at(self._timers.next_due()) as self._waiting:
+                return await self._receive.receive()
+            # None: what was due has been taken back since the wait began.
+            due = self._timers.pop_due(trio.current_time())
+            if due is not None:
+                return due
 
     async def _perform(self, command: Command) -> None:
         call = command.call
@@ -309,22 +314,27 @@ class BaseSupervisor(ABC):
         child.exit_pending = False
         assert child.last_exit is not None
         if should_restart(child.spec.restart, child.last_exit):
-            await self._on_failure(child, child.last_exit.error, trio.current_time() - child.started_at)
+            await self._on_failure(child, child.last_exit.error, child.last_exit_at - child.started_at)
             return
         self._at_rest(child)
+        if not child.spec.significant:
+            return  # and do not look at the others, who can be many thousands
         others = any(c.active and c.spec.significant for c in self.children.values() if c is not child)
-        if ends_supervisor(self.spec.auto_shutdown, significant=child.spec.significant, others_active=others):
+        if ends_supervisor(self.spec.auto_shutdown, significant=True, others_active=others):
             self._ending = Shutdown(f"significant child {child.path!r} ended")
 
-    async def _on_failure(self, child: Child, error: Exception | None, uptime: float) -> None:
-        """*child* is to be restarted after an end or a failed start: charge it, then do it, delay it or give up."""
+    async def _on_failure(self, child: Child, error: Exception | None, uptime: float | None) -> None:
+        """*child* is to be restarted after an end or a failed start: charge it, then do it, delay it or give up.
+
+        *uptime* is how long it had run, in seconds; None if it never came up.
+        """
         now = trio.current_time()
         child.recovering = True
         self.troubled[child.spec.id] = child
         cause = error if error is not None else ChildEnded(child.path, _reason(child))
         child.restarts += 1
         if child.spec.backoff is None:
-            self._causes.append(_with_notes(cause, child, uptime))
+            self._causes.append((child.spec.id, _with_notes(cause, child, uptime)))
             if not self.intensity.allow(now):
                 self._give_up(child)
                 return
@@ -335,11 +345,12 @@ class BaseSupervisor(ABC):
         delay = next_delay(child.spec.backoff, child.failures, self.context.random)
         if delay is None:
             child.restarts -= 1
-            await self._give_up_child(child, cause)
-        elif delay == 0.0:
+            await self._stand_by(child)
+            self._give_up_child(child, _with_notes(cause, child, uptime))
+        elif child.failures == 1:
             self._announce_restart(child, error, None)
             await self._restart(child)
-        else:
+        else:  # also a delay that chance made 0: in its turn, so that a child that fails at once cannot fill the loop
             await self._stand_by(child)
             self._back_off(child, delay)
             self.context.emit(RestartDelayed(child.path, child.kind, child.failures, delay, error, now))
@@ -365,8 +376,12 @@ class BaseSupervisor(ABC):
         elif kind == "start_deadline" and child.state == "starting":
             child.start_error = self.too_slow(child)
             child.kill("was not up in time")
+            self._at(trio.current_time() + STUCK_AFTER, child, "stuck")
         elif kind == "stop_deadline" and child.state == "stopping":
             child.kill("did not stop within its shutdown time")
+            self._at(trio.current_time() + STUCK_AFTER, child, "stuck")
+        elif kind == "stuck" and child.alive:
+            report_stuck(child, self.context)
 
     def _recovered(self, child: Child) -> None:
         child.recovering = False
@@ -376,15 +391,17 @@ class BaseSupervisor(ABC):
 
     def _give_up(self, child: Child) -> None:
         spec = self.spec
+        failed = list(dict.fromkeys([child_id for child_id, _ in self._causes]))
         text = (
-            f"child {child.spec.id!r} failed {len(self._causes)} times in {spec.max_seconds:g} s "
-            f"(limit {spec.max_restarts}); supervisor {self.path or 'root'!r} gives up"
+            f"{'child' if len(failed) == 1 else 'children'} {', '.join(map(repr, failed))} "
+            f"failed {spec.max_restarts + 1} times in {spec.max_seconds:g} s (limit {spec.max_restarts}); "
+            f"supervisor {self.path or 'root'!r} gives up"
         )
-        error = RestartIntensityExceeded(text, list(self._causes))
+        error = RestartIntensityExceeded(text, [cause for _, cause in self._causes])
         self.context.emit(GaveUp(self.path, "supervisor", error, trio.current_time()))
         self._ending = error if spec.give_up == "raise" else Shutdown(text)
 
-    async def _give_up_child(self, child: Child, cause: Exception) -> None:
+    def _give_up_child(self, child: Child, cause: Exception) -> None:
         child.advance("give_up")
         if child.cell is not None:
             child.cell.end()
@@ -392,6 +409,8 @@ class BaseSupervisor(ABC):
 
     def _at_rest(self, child: Child) -> None:
         """*child* is down and stays down: forget it if it is temporary, and what was wrong with it in any case."""
+        assert not child.alive
+        child.exit_pending = False
         if child.state in ("backing_off", "failed"):
             child.advance("stop")
         if child.cell is not None:
@@ -412,15 +431,16 @@ class BaseSupervisor(ABC):
         """What a start that ran out of its time failed with."""
         return NotStarted(f"it was not up within its start_timeout of {child.spec.start_timeout:g} s")
 
-    def start_error(self, child: Child) -> StartError:
+    def start_error(self, child: Child, cause: Exception | None) -> StartError:
         """The failure of a start, with its cause chained."""
-        error = StartError(child.path, str(child.start_error) or repr(child.start_error))
-        error.__cause__ = child.start_error
+        error = StartError(child.path, str(cause) or repr(cause))
+        error.__cause__ = cause
         return error
 
     def _at(self, when: float, child: Child, kind: TimerKind) -> None:
-        """Set a timer; also from a child's task, while the loop sleeps."""
-        heapq.heappush(self._timers, (when, next(self._order), Due(child, child.attempt, kind)))
+        """Set the timer of the state that *child* is in; also from a child's task, while the loop sleeps."""
+        assert child.timer is None or child.timer.item is None
+        child.timer = self._timers.add(when, Due(child, child.attempt, kind))
         self._waiting.deadline = min(self._waiting.deadline, when)
 
     # ----------------------------------------------------------------- stopping
@@ -565,28 +585,39 @@ async def wait_until_gone(children: Sequence[Child], context: TreeContext) -> No
             await child.wait_gone()
         return
     for child in children:
-        for leaf in _alive_leaves(child):
-            leaf.stuck = True
-            context.emit(Stuck(leaf.path, leaf.kind, STUCK_AFTER, trio.current_time()))
+        report_stuck(child, context)
     for child in children:
         await child.wait_gone()
 
 
-def _alive_leaves(child: Child) -> list[Child]:
-    """The tasks that keep *child* from ending."""
+def report_stuck(child: Child, context: TreeContext) -> None:
+    """Report the tasks that keep *child* from ending although they were cancelled, each once."""
+    for leaf in _stuck_leaves(child, cancelled=False):
+        if not leaf.stuck:
+            leaf.stuck = True
+            context.emit(Stuck(leaf.path, leaf.kind, STUCK_AFTER, trio.current_time()))
+
+
+def _stuck_leaves(child: Child, *, cancelled: bool) -> list[Child]:
+    """What is alive at or below *child* and was cancelled there or above; what was only asked has its time still."""
+    if not child.alive:
+        return []
+    cancelled = cancelled or child.cancelled
     if child.supervisor is None:
-        return [child] if child.alive else []
-    leaves = [leaf for c in child.supervisor.children.values() for leaf in _alive_leaves(c)]
-    return leaves or ([child] if child.alive else [])
+        return [child] if cancelled else []
+    below = [c for c in child.supervisor.children.values() if c.alive]
+    if not below:  # it is the supervisor itself that does not end, in a function of its spec
+        return [child] if cancelled else []
+    return [leaf for c in below for leaf in _stuck_leaves(c, cancelled=cancelled)]
 
 
 def _reason(child: Child) -> str:
     return "normal" if child.last_exit is None else child.last_exit.reason
 
 
-def _with_notes(cause: Exception, child: Child, uptime: float) -> Exception:
-    note = f"child {child.path!r}, restart {child.restarts}, after {uptime:.3f} s"
+def _with_notes(cause: Exception, child: Child, uptime: float | None) -> Exception:
+    mark = f"child {child.path!r}, attempt "
+    note = f"{mark}{child.attempt}, {'never up' if uptime is None else f'up for {uptime:.3f} s'}"
     # One exception object can be raised many times; it then says so once, with the last figures.
-    notes = [n for n in getattr(cause, "__notes__", ()) if not n.startswith(f"child {child.path!r}, restart ")]
-    cause.__notes__ = [*notes, note]
+    cause.__notes__ = [*(n for n in getattr(cause, "__notes__", ()) if not n.startswith(mark)), note]
     return cause

@@ -20,6 +20,7 @@ from ..policy.lifecycle import LifecycleEvent, State, advance
 from ..spec import BRUTAL_KILL, ChildSpec, keywords_wanted
 from .actor import Actor, ActorContext, Stop, run_actor
 from .ref import Cell, Ref
+from .timers import Entry
 
 if TYPE_CHECKING:
     from ..events import Kind
@@ -42,25 +43,55 @@ class Owner(Protocol):
 
 
 class Handshake:
-    """The ``task_status`` that a child is given: its ``started()`` makes the child running."""
+    """The ``task_status`` that one attempt to start is given: its ``started()`` makes the child running."""
 
-    __slots__ = ("_child",)
+    __slots__ = ("_attempt", "_child", "_said")
 
     def __init__(self, child: Child) -> None:
         self._child = child
+        self._attempt = child.attempt
+        self._said = False
 
     def started(self, value: Any = None) -> None:
-        """Say that the child is up; *value* is handed to whoever started it.  Once only."""
-        if self._child.state not in ("starting", "stopping") or self._child.up:
-            raise RuntimeError("task_status.started() was called twice, or after the child had ended")
+        """Say that the child is up; *value* is handed to whoever started it.  Once only.
+
+        Raises:
+          RuntimeError: it was called before, or this attempt is over.
+        """
+        if self._said:
+            raise RuntimeError(f"task_status.started() of child {self._child.path!r} was called twice")
+        if not self._child.alive or self._child.attempt != self._attempt:
+            raise RuntimeError(f"task_status.started() of child {self._child.path!r} was called after its end")
+        self._said = True
         self._child.set_up(value)
+
+
+class Outcome:
+    """How one attempt to start went, kept for whoever waits for it: the child itself may have moved on by then."""
+
+    __slots__ = ("_over", "declined", "error", "value")
+
+    def __init__(self) -> None:
+        self._over = trio.Event()
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.declined = False
+
+    def settle(self, value: Any, error: Exception | None, *, declined: bool) -> None:
+        """The attempt succeeded with *value*, or failed with *error*."""
+        self.value, self.error, self.declined = value, error, declined
+        self._over.set()
+
+    async def wait(self) -> None:
+        """Return once it is settled.  A checkpoint."""
+        await self._over.wait()
 
 
 class Child:
     """The record of one child.  Its supervisor decides; this carries out and remembers."""
 
     __slots__ = (
-        "_ready",
+        "_outcome",
         "_scope",
         "_wants",
         "asked",
@@ -87,6 +118,7 @@ class Child:
         "stopping",
         "stuck",
         "supervisor",
+        "timer",
         "up",
         "value",
     )
@@ -115,7 +147,9 @@ class Child:
         self.value: Any = None
         self.stopping: trio.Event | None = None
         self.gone: trio.Event | None = None
-        self._ready: trio.Event | None = None
+        self.timer: Entry[Any] | None = None
+        """What its supervisor is to do about it if it stays in this state; leaving the state takes it back."""
+        self._outcome: Outcome | None = None
         self._scope: trio.CancelScope | None = None
         self.supervisor: BaseSupervisor | None = None
         self.cell: Cell | None = None
@@ -152,13 +186,21 @@ class Child:
         return self._scope is not None
 
     @property
+    def cancelled(self) -> bool:
+        """Whether the task that exists was cancelled, and not by what is around the tree."""
+        return self._scope is not None and self._scope.cancel_called
+
+    @property
     def active(self) -> bool:
         """Whether it runs, or ended by itself and may be started again."""
         return self.alive or self.exit_pending or self.state == "backing_off"
 
     def advance(self, event: LifecycleEvent) -> None:
-        """Take *event* into the state machine."""
-        self.state = advance(self.state, event)
+        """Take *event* into the state machine.  A timer belongs to the state that it was set in."""
+        before, self.state = self.state, advance(self.state, event)
+        if self.timer is not None and self.state != before:
+            self.timer.cancel()
+            self.timer = None
 
     # ------------------------------------------------------------------ start
 
@@ -171,7 +213,7 @@ class Child:
         self.retry_at = math.inf
         self.started_at = trio.current_time()
         self._scope = trio.CancelScope()
-        self._ready = self.gone = None
+        self._outcome = self.gone = None
         self.stopping = trio.Event() if "stopping" in self._wants else None
         body = self._body()
         nursery.start_soon(self._run, body, name=self.path or self.spec.id)
@@ -193,22 +235,29 @@ class Child:
         return partial(start, *self.spec.args, **{**self.spec.kwargs, **wanted})
 
     def set_up(self, value: object) -> None:
-        """It is up: a new generation runs."""
+        """It is up: a new generation runs.  Too late is too late: its supervisor has counted a failed start."""
+        if self.start_error is not None:
+            return
         self.up = True
         self.value = value
         self.generation += 1
         self.started_at = trio.current_time()
         self.advance("started")
-        if self._ready is not None:
-            self._ready.set()
+        self._settle()
         self.owner.child_started(self)
 
-    async def wait_ready(self) -> None:
+    async def wait_ready(self) -> Outcome:
         """Return once it is up or its task has ended.  Not a checkpoint if that is so already."""
-        if not self.up and self.alive:
-            if self._ready is None:
-                self._ready = trio.Event()
-            await self._ready.wait()
+        outcome = self._outcome = self._outcome or Outcome()
+        if self.up or not self.alive:
+            self._settle()
+        else:
+            await outcome.wait()
+        return outcome
+
+    def _settle(self) -> None:
+        if self._outcome is not None:
+            self._outcome.settle(self.value, self.start_error, declined=self.declined)
 
     async def wait_gone(self) -> None:
         """Return once its task has ended.  Not a checkpoint if it has already."""
@@ -274,9 +323,13 @@ class Child:
         except Exception as error:
             self._end(self._exit_of(error))
         except BaseException as error:
-            # KeyboardInterrupt, SystemExit, or a cancellation from outside the tree: not ours to keep.
-            self._end(_exit_of_foreign(error))
-            raise
+            # KeyboardInterrupt, SystemExit, or a cancellation from outside the tree: not ours to keep.  What came with
+            # them is: it crashed, as it might have done without them.
+            ours, foreign = divide(error)
+            self._end(KILLED if ours is None else crashed(ours))
+            if ours is None or foreign is None:
+                raise
+            raise foreign from None
         else:
             self._end(self._exit_without_error())
 
@@ -306,8 +359,8 @@ class Child:
             self.last_exit, self.last_exit_at = exit, trio.current_time()
         elif self.start_error is None:  # else its supervisor knows better, say that it was too slow
             self.start_error = self._why_not_started(exit)
-        if self._ready is not None:
-            self._ready.set()
+        if not was_up:
+            self._settle()
         self.owner.child_ended(self, exit, was_up=was_up)
         if self.gone is not None:
             self.gone.set()
@@ -344,9 +397,10 @@ def _only(error: Exception, kind: type[Exception]) -> bool:
     return isinstance(error, kind)
 
 
-def _exit_of_foreign(error: BaseException) -> Exit:
+def divide(error: BaseException) -> tuple[Exception | None, BaseException | None]:
+    """What of *error* is a crash, if anything, and what is not: a cancellation, KeyboardInterrupt, SystemExit."""
+    if isinstance(error, Exception):
+        return error, None
     if isinstance(error, BaseExceptionGroup):
-        ours, _ = error.split(Exception)
-        if isinstance(ours, ExceptionGroup):
-            return crashed(ours)
-    return KILLED
+        return error.split(Exception)
+    return None, error

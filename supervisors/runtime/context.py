@@ -14,21 +14,29 @@ logger = logging.getLogger("supervisors")
 class TreeContext:
     """One per running tree."""
 
-    __slots__ = ("_hook", "random")
+    __slots__ = ("_hooks", "random")
 
     def __init__(self, hook: Hook | None, random_: Callable[[], float] = random.random) -> None:
-        self._hook = hook
+        # Never changed, only replaced: a hook may add or remove one while an event is told.
+        self._hooks: tuple[Hook, ...] = () if hook is None else (hook,)
         self.random = random_
         """A number in [0, 1), for jitter."""
 
+    def add(self, hook: Hook) -> None:
+        """Tell *hook* what happens from now on."""
+        self._hooks = (*self._hooks, hook)
+
+    def remove(self, hook: Hook) -> None:
+        """Tell it to *hook* no longer."""
+        self._hooks = tuple(other for other in self._hooks if other is not hook)
+
     def emit(self, event: Event) -> None:
-        """Tell the hook; one that raises is logged and never reaches a supervisor."""
-        if self._hook is None:
-            return
-        try:
-            self._hook(event)
-        except Exception:
-            logger.exception("the event hook failed on %r", event)
+        """Tell the hooks; one that raises is logged and never reaches a supervisor."""
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except Exception:
+                logger.exception("the event hook failed on %r", event)
 
     def log_refused(self, path: str, error: Exception) -> None:
         """Log a command that nobody waits for and that was refused."""

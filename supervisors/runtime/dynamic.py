@@ -32,10 +32,19 @@ class _Pool(BaseSupervisor):
         return min(trio.current_time() + allowed, deadline)
 
     async def _stop_all(self, deadline: float) -> None:
-        """Ask all at once, then cancel each whose time is over."""
+        """Announce it, ask all at once, then cancel each whose time is over."""
         assert isinstance(self.spec, DynamicSupervisorSpec)
+        failure: Exception | None = None
         if self.spec.on_stop is not None:
-            await self.spec.on_stop()
+            try:
+                await self.spec.on_stop()
+            except Exception as error:
+                failure = error  # raised below: the children are stopped in an orderly way all the same
+        await self._stop_together(deadline)
+        if failure is not None:
+            raise failure
+
+    async def _stop_together(self, deadline: float) -> None:
         children = sorted(
             ((self._until(child, deadline), child) for child in self.children.values() if child.alive),
             key=lambda pair: pair[0],
@@ -90,7 +99,8 @@ class DynamicSupervisor(_Pool):
         self._own_context = contextvars.copy_context()
 
     def _begin(self, child: Child) -> None:
-        self._own_context.run(child.begin, self._nursery)
+        # A copy, since a context cannot be entered twice and the event hook may ask for one more child.
+        self._own_context.copy().run(child.begin, self._nursery)
         if not child.up and child.spec.start_timeout != math.inf:
             self._at(trio.current_time() + child.spec.start_timeout, child, "start_deadline")
 
@@ -111,7 +121,7 @@ class DynamicSupervisor(_Pool):
         if child.declined or child.generation == 0:
             self._at_rest(child)
         else:
-            await self._on_failure(child, child.start_error, 0.0)
+            await self._on_failure(child, child.start_error, None)
 
     async def _restart(self, child: Child) -> None:
         self._begin(child)
@@ -134,18 +144,21 @@ class DynamicSupervisor(_Pool):
 
     async def start_child(self, spec: ChildSpec) -> object:
         """See :meth:`SupervisorRef.start_child`.  If cancelled, the child goes on starting."""
-        await trio.lowlevel.checkpoint()
+        # Added before the first checkpoint: the supervisor runs now, and may be stopping after it.
         child = self._add(spec)
-        await child.wait_ready()
-        if child.start_error is not None and not child.declined:
-            raise self.start_error(child)
-        return child.value
+        if child.up:
+            await trio.lowlevel.checkpoint()
+            return child.value
+        outcome = await child.wait_ready()
+        if outcome.error is not None and not outcome.declined:
+            raise self.start_error(child, outcome.error)
+        return outcome.value
 
     async def terminate_child(self, child_id: str) -> None:
         """See :meth:`SupervisorRef.terminate_child`.  If cancelled, the child is stopped all the same."""
-        await trio.lowlevel.checkpoint()
         child = self.get(child_id)
         self.begin_stop(child)
+        await trio.lowlevel.checkpoint()
         await child.wait_gone()
 
     def begin_stop(self, child: Child) -> None:
@@ -153,6 +166,8 @@ class DynamicSupervisor(_Pool):
         if not child.alive:
             self._at_rest(child)
             return
+        if child.state == "stopping":
+            return  # with the time that it was given then
         until = self._until(child, math.inf)
         child.ask(until, f"stopped by supervisor {self.path or 'root'!r}")
         if until != math.inf:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import trio
@@ -16,7 +16,7 @@ from ..exits import Exit
 from ..spec import AnySupervisorSpec, ChildSpec
 from ..tree import Node
 from .base import BaseSupervisor, report_end, wait_until_gone
-from .child import Child
+from .child import Child, divide
 from .context import TreeContext
 from .dynamic import make_supervisor
 from .ref import Ref, SupervisorRef
@@ -70,6 +70,15 @@ class Tree:
         ref.bind(child.supervisor)
         return ref
 
+    @contextmanager
+    def watch(self, hook: Hook) -> Iterator[None]:
+        """Call *hook* with each event while the block runs, besides the one given to :func:`open_tree`."""
+        self._context.add(hook)
+        try:
+            yield
+        finally:
+            self._context.remove(hook)
+
     # ---------------------------------------------------------------- operating
 
     async def stop(self, *, deadline: float = math.inf) -> None:
@@ -104,7 +113,7 @@ class Tree:
           StartError: it did not start, and stays stopped.
         """
         parent, child = self._operable(path)
-        await parent.ask(lambda: _restart(parent, child))
+        await parent.ask(lambda: parent.stop_and_start(child))
 
     async def stop_child(self, path: str) -> None:
         """Stop the child at *path*; it stays down until somebody starts it.  Errors as :meth:`restart_child`."""
@@ -119,12 +128,12 @@ class Tree:
           Others: as :meth:`restart_child`.
         """
         parent, child = self._operable(path)
-        await parent.restart_child(child.spec.id)
+        await parent.ask(lambda: parent.start_again(child))
 
     def restart_child_soon(self, path: str) -> None:
         """Begin :meth:`restart_child` and return; a start that fails shows in the tree.  Raises what is known now."""
         parent, child = self._operable(path)
-        parent.tell(lambda: _restart(parent, child))
+        parent.tell(lambda: parent.stop_and_start(child))
 
     def stop_child_soon(self, path: str) -> None:
         """Begin :meth:`stop_child` and return.
@@ -141,7 +150,7 @@ class Tree:
         """Begin :meth:`start_again` and return.  Raises what is known now."""
         parent, child = self._operable(path)
         parent.refuse_active(child)
-        parent.tell(lambda: parent.start_by_hand(child))
+        parent.tell(lambda: parent.start_again(child))
 
     def crash(self, path: str, error: Exception) -> None:
         """Make the child at *path* crash with *error*, wherever it is waiting now.
@@ -178,14 +187,9 @@ class Tree:
 
     def _operable(self, path: str) -> tuple[Supervisor, Child]:
         parent, child = self._parent_of(path)
-        if not isinstance(parent, Supervisor):
+        if not isinstance(parent, Supervisor) or child.spec.restart == "temporary":
             raise WrongKind(path, "is forgotten when it is down, so it cannot be started again")
         return parent, child
-
-
-async def _restart(parent: Supervisor, child: Child) -> None:
-    await parent._terminate(child)
-    await parent.start_by_hand(child)
 
 
 class _Outside:
@@ -225,27 +229,41 @@ async def open_tree(
     Raises:
       StartError: a child did not start; nothing is left running.
       RestartIntensityExceeded: the root gave up.
+      ExceptionGroup: the block failed, and so did the root.
     """
     context = TreeContext(on_event, random)
     root = Child(ChildSpec(id, spec, restart="temporary"), "", _Outside(context))
     tree = Tree(root, context)
-    body_failed: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        root.begin(nursery)
-        await root.wait_ready()
-        if root.start_error is None:
-            nursery.start_soon(_cancel_when_gone, root, nursery.cancel_scope, name="wait for the root")
-            try:
-                yield tree
-            except Exception as error:
-                body_failed = error
-            await tree.stop()
+    failures: list[Exception] = []
+    try:
+        async with trio.open_nursery() as nursery:
+            root.begin(nursery)
+            await root.wait_ready()
+            if root.start_error is None:
+                nursery.start_soon(_cancel_when_gone, root, nursery.cancel_scope, name="wait for the root")
+                try:
+                    yield tree
+                except BaseException as error:
+                    # Of what the root's end did to the block, keep what the block made of it; else a crash is a kill.
+                    failed, rest = divide(error)
+                    if failed is None or (rest is not None and root.alive):
+                        raise
+                    failures.append(failed)
+                    if rest is not None:
+                        raise rest from None
+                await tree.stop()
+    except BaseException as left:
+        if not failures:
+            raise
+        raise BaseExceptionGroup("the block failed, and the tree was killed", [left, *failures]) from None
     if root.start_error is not None:
         raise root.start_error
-    if body_failed is not None:
-        raise body_failed
     if root.last_exit is not None and root.last_exit.error is not None:
-        raise root.last_exit.error
+        failures.append(root.last_exit.error)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise ExceptionGroup("the block and the tree around which it ran both failed", failures)
 
 
 async def _cancel_when_gone(root: Child, block: trio.CancelScope) -> None:

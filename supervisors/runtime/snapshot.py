@@ -101,8 +101,12 @@ def _stats(child: Child) -> Mapping[str, Any]:
     statistics = getattr(child.value, "statistics", None) if child.up and child.supervisor is None else None
     if not callable(statistics):
         return {}
-    figures = statistics()
-    return dict(figures) if isinstance(figures, Mapping) else attrs.asdict(figures)
+    try:
+        figures = statistics()
+        return dict(figures) if isinstance(figures, Mapping) else attrs.asdict(figures)
+    except Exception as error:
+        # The snapshot answers at any moment; a child that cannot tell its figures shows that, in their place.
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _children(supervisor: BaseSupervisor | None, now: float) -> tuple[Node, ...] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from ..errors import ChildPresent, ChildRunning, StartError
+from ..errors import ChildPresent, ChildRunning, NoSuchChild, StartError
 from ..policy.strategy import restart_group
 from ..spec import ChildSpec, SupervisorSpec
 from .base import BaseSupervisor, wait_until_gone
@@ -24,6 +24,9 @@ class Supervisor(BaseSupervisor):
 
     async def _start_all(self) -> None:
         # What was added by hand is forgotten, what was deleted is back; records of the spec keep their counters.
+        for child in list(self.children.values()):
+            if self._records.get(child.spec.id) is not child:
+                self._forget(child)
         self.children.clear()
         self.children.update(self._records)
         for child in list(self.children.values()):
@@ -49,7 +52,7 @@ class Supervisor(BaseSupervisor):
         if child.start_error is None:
             return
         if not child.declined:
-            raise self.start_error(child)
+            raise self.start_error(child, child.start_error)
         self._at_rest(child)
 
     async def _stop_all(self, deadline: float) -> None:
@@ -64,7 +67,7 @@ class Supervisor(BaseSupervisor):
         """Charge one more attempt, unless the delay was the price; then begin again with the group."""
         if child.spec.backoff is None:
             child.advance("stop")
-            await self._on_failure(child, child.start_error, 0.0)
+            await self._on_failure(child, child.start_error, None)
         else:
             await self._stand_by(child)
             await self._start_group(child)
@@ -93,7 +96,7 @@ class Supervisor(BaseSupervisor):
         if child.spec.backoff is None:
             self._back_off(child, 0.0)
         else:
-            await self._on_failure(child, child.start_error or error, 0.0)
+            await self._on_failure(child, child.start_error or error, None)
 
     def _group(self, child: Child) -> tuple[str, ...]:
         return tuple(restart_group(self.spec.strategy, list(self.children), child.spec.id))
@@ -118,16 +121,38 @@ class Supervisor(BaseSupervisor):
 
     async def restart_child(self, child_id: str) -> object:
         """See :meth:`SupervisorRef.restart_child`."""
+        return await self.ask(lambda: self.start_again(self.get(child_id)))
 
-        async def perform() -> object:
-            child = self.get(child_id)
-            self.refuse_active(child)
-            await self.start_by_hand(child)
-            return child.value
+    async def start_again(self, child: Child) -> object:
+        """Start a child that is down, at nobody's cost; a failed start leaves it down.  Only in the loop's own task.
 
-        return await self.ask(perform)
+        A child that had been given up left those that must not run without it down: they are started with it.
 
-    async def start_by_hand(self, child: Child) -> None:
-        """Start a child that is down, at nobody's cost; a failed start leaves it down."""
+        Raises:
+          NoSuchChild: it was forgotten meanwhile.
+          ChildRunning, ChildRestarting: it is not down.
+          StartError: it did not start.
+        """
+        self.refuse_unknown(child)
+        self.refuse_active(child)
+        given_up = child.state == "failed"
         self._at_rest(child)
         await self._start(child)
+        if given_up:
+            await self._start_group(child)
+        return child.value
+
+    async def stop_and_start(self, child: Child) -> object:
+        """Stop *child* if it runs, then :meth:`start_again`."""
+        self.refuse_unknown(child)
+        given_up = child.state == "failed"
+        await self._terminate(child)
+        await self._start(child)
+        if given_up:
+            await self._start_group(child)
+        return child.value
+
+    def refuse_unknown(self, child: Child) -> None:
+        """Raise if *child* is none of this supervisor's any more: started, it would run outside the tree."""
+        if self.children.get(child.spec.id) is not child:
+            raise NoSuchChild(child.path)
