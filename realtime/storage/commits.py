@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from realtime.policy.retention import Retention
-from realtime.ports import EventStore, NewEvent, StoredEvent, StoreStatistics, StoreStopped
+from realtime.ports import EventStore, NewEvent, StoredEvent, StoreError, StoreStatistics, StoreStopped
 from realtime.storage.medium import MAX_RETIRED, Draft, Opened
 from realtime.storage.queue import MAX_QUEUED, CommitQueue, Waiting
 
@@ -141,6 +141,8 @@ class CommittingStore(EventStore):
             task_status.started(self)
             await self._serve(stopping)
         except Exception:
+            if stopping is not None and stopping.is_set():  # crashed while it was being stopped
+                self._queue.accepting = False
             raise
         except BaseException:  # cancelled: unlike after a crash nobody is expected to come back
             self._queue.accepting = False
@@ -155,7 +157,11 @@ class CommittingStore(EventStore):
                 await self._close(keep_claim=self._queue.accepting)
 
     async def _start(self) -> None:
-        opened = await self._open(self._last_offset if self._queue.accepting else None)
+        crashed = self._queue.accepting
+        opened = await self._open(self._last_offset if crashed else None)
+        if crashed and opened.epoch != self._epoch:
+            # Offsets would start anew under subscribers who were promised that they go on.
+            raise StoreError("the history is not the one it was before the crash; restart to begin with this one")
         self._epoch = opened.epoch
         self._events = opened.events
         if opened.last_event_id is not None:
@@ -184,14 +190,14 @@ class CommittingStore(EventStore):
         # Due at once: a process that never lives for an interval would otherwise never forget anything.
         due = trio.current_time()
         while not (stopping is not None and stopping.is_set()):
+            if not self._queue:
+                with trio.move_on_at(due):
+                    await self._queue.wait_filled(stopping)
             if self._queue:
                 await self._commit_batch()
             # After a batch, not instead of one: neither commits nor forgetting can starve the other.
             if trio.current_time() >= due or self._since_forget >= MAX_RETIRED:
                 due = trio.current_time() + await self._forget()
-            elif not self._queue:
-                with trio.move_on_at(due):
-                    await self._queue.wait_filled(stopping)
 
     async def _commit_queued(self) -> None:
         while self._queue:

@@ -84,6 +84,8 @@ class WriteConnection:
 
     def commit(self, drafts: Sequence[Draft]) -> list[StoredEvent | Exception]:
         """Store *drafts* in one transaction; for each the event, or why it alone could not be stored."""
+        # Raises if the file is gone: SQLite would write on into what no name leads to, and what it holds would be lost.
+        self._measure()
         self._connection.execute("BEGIN IMMEDIATE")
         offset = self._last_offset
         outcomes: list[StoredEvent | Exception] = []
@@ -155,12 +157,7 @@ class WriteConnection:
         execute("RELEASE event")
 
     def _measure(self) -> None:
-        total = os.stat(self._path).st_size
-        try:
-            total += os.stat(f"{self._path}-wal").st_size
-        except FileNotFoundError:
-            pass  # nothing was written since the file was opened
-        self.file_bytes = total
+        self.file_bytes = os.stat(self._path).st_size + os.stat(f"{self._path}-wal").st_size
 
 
 class ReadConnection:

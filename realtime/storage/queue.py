@@ -95,10 +95,8 @@ class CommitQueue:
         self._slots.release()
 
     async def wait_filled(self, stopping: trio.Event | None) -> None:
-        """Wait until an event is queued (one at once if there is any) or *stopping* is set. One waiter at a time."""
+        """Wait until the queue, which is empty, gets an event, or *stopping* is set. One waiter at a time."""
         self._filled = trio.Event()
-        if self._waiting:
-            self._filled.set()
         if stopping is None:
             await self._filled.wait()
             return

@@ -82,5 +82,6 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         # Random: two files must never share it, since offsets of one mean nothing in the other.
         connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_hex(6),))
-    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    if version < len(MIGRATIONS):
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     connection.execute("COMMIT")
