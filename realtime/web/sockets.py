@@ -44,6 +44,10 @@ async def events() -> None:
 @blueprint.websocket("/ws/supervisors")
 async def supervisors() -> None:
     """The whole tree once, then each change."""
+    if backend().tree is None:
+        wire = await open_wire(websocket)
+        await wire.aclose(CloseCode.RESTART, "retry-after=1.0")  # it is still being started
+        return
     await _serve((SUPERVISORS,), _fixed, first=_snapshot_of_tree)
 
 
