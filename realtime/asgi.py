@@ -43,6 +43,7 @@ class LifespanApp:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
         up = False
+        answer: Message = {"type": "lifespan.shutdown.complete"}
         try:
             settings = load(find(os.environ, Path.cwd()), os.environ)
             log.configure(settings.log.level, settings.log.format)
@@ -58,13 +59,12 @@ class LifespanApp:
                 await receive()  # lifespan.shutdown
                 system.backend.phase = "draining"
         except Exception as error:
-            if not up:
-                await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
-                return
-            # An exception would be logged and the worker would go on without its tree.
-            logger.error("tree_ended", exc_info=error)
-            raise SystemExit(1) from error
-        await send({"type": "lifespan.shutdown.complete"})
+            if up:
+                # An exception would be logged, and the worker would go on without its tree.
+                logger.error("tree_ended", exc_info=error)
+                raise SystemExit(1) from error
+            answer = {"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"}
+        await send(answer)
 
 
 app = LifespanApp()
