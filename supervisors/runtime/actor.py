@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from ..errors import Shutdown
-from .ref import CURRENT_ACTOR, Call, Cell, Ref
+from .ref import CURRENT_ACTOR, Call, Cell, Ref, RequestExpired
 from .timers import Agenda, Entry
 
 Message = TypeVar("Message")
@@ -36,11 +36,11 @@ class ActorContext:
 class Timer:
     """A message to come; :meth:`cancel` takes it back.  It belongs to one generation of one actor."""
 
-    __slots__ = ("_entry", "_first", "_ticks", "cancelled", "interval", "late", "message")
+    __slots__ = ("_entry", "_start", "_ticks", "cancelled", "interval", "late", "message")
 
-    def __init__(self, first: float, message: object, interval: float | None) -> None:
-        self._first = first
-        self._ticks = 0
+    def __init__(self, start: float, message: object, interval: float | None) -> None:
+        self._start = start
+        self._ticks = 1
         self._entry: Entry[Timer] | None = None
         self.message = message
         self.interval = interval
@@ -52,7 +52,7 @@ class Timer:
     def due(self) -> float:
         """When it is due next, in :func:`trio.current_time` seconds."""
         # Multiplied, not added up: ten thousand ticks of 0.1 s end at 1000 s, without the errors of as many additions.
-        return self._first if self.interval is None else self._first + self._ticks * self.interval
+        return self._start if self.interval is None else self._start + self._ticks * self.interval
 
     def cancel(self) -> None:
         """Take the message back, unless it was delivered.  Can be called more than once."""
@@ -69,8 +69,8 @@ class Timer:
         """Set the next due time of a repeated timer; False if it has none.  Late ticks are skipped, never doubled."""
         if self.interval is None or self.cancelled:
             return False
-        ticks = max(self._ticks, math.floor((now - self._first) / self.interval)) + 1
-        if self._first + ticks * self.interval <= now:  # rounding can leave it a step short
+        ticks = max(self._ticks, math.floor((now - self._start) / self.interval)) + 1
+        if self._start + ticks * self.interval <= now:  # rounding can leave it a step short
             ticks += 1
         self.late += ticks - self._ticks - 1
         self._ticks = ticks
@@ -121,7 +121,12 @@ class Actor(Generic[Message]):
         """Do the long part of the preparation, right after the handshake and before the first message."""
 
     async def handle_call(self, request: Any) -> object:
-        """Serve a request; what is returned is the reply."""
+        """Serve a request; what is returned is the reply.
+
+        When the request's deadline passes while this waits for a call of its own, that call raises
+        :class:`trio.TooSlowError`.  Undo what is half-done if need be, and let it pass: it ends this request, which
+        nobody waits for any more, and not the actor.
+        """
         raise TypeError(f"{type(self).__name__} does not answer calls, got {request!r}")
 
     async def handle_cast(self, message: Any) -> None:
@@ -143,7 +148,7 @@ class Actor(Generic[Message]):
         """Hand *message* to :meth:`handle_cast` each *interval* seconds: steady, late ticks skipped and counted."""
         if interval <= 0:
             raise ValueError(f"interval must be greater than 0, got {interval!r}")
-        return self._timers.add(Timer(trio.current_time() + interval, message, interval))
+        return self._timers.add(Timer(trio.current_time(), message, interval))
 
 
 async def run_actor(factory: Any, cell: Cell, context: ActorContext, task_status: trio.TaskStatus[Any]) -> None:
@@ -189,9 +194,15 @@ async def _handle(actor: Actor[Any], cell: Cell, message: object) -> None:
         if message.abandoned or message.deadline <= trio.current_time():
             return
         cell.current = message
-        reply = await actor.handle_call(message.request)
+        try:
+            reply = await actor.handle_call(message.request)
+        except RequestExpired as expired:
+            if expired.call is not message:
+                raise
+            message.fail(expired)
+        else:
+            message.reply(reply)
         cell.current = None
-        message.reply(reply)
     elif isinstance(message, Stop):
         await actor.on_stop()
         raise Shutdown

@@ -6,7 +6,6 @@ the same over restarts; only what is behind it changes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -82,6 +81,18 @@ class Call:
                 reschedule(task, result)
 
 
+class RequestExpired(trio.TooSlowError):
+    """The deadline of the request that an actor is serving passed while it waited for another actor's reply.
+
+    Raised from the call to that other actor.  Left alone it ends the serving of *call*, and not the actor: that its
+    caller was in a hurry is no failure of it.
+    """
+
+    def __init__(self, call: Call) -> None:
+        super().__init__("the deadline of the request being served has passed")
+        self.call = call
+
+
 class Cell:
     """What an actor keeps over its restarts: mailbox, the call in hand, and whom its loop waits for."""
 
@@ -149,7 +160,8 @@ class Ref(Generic[AnyRequest]):
         """Send *request* to the actor and wait for its reply.
 
         A checkpoint on every call.  If cancelled, the request is dropped while it is queued; once begun it is served:
-        make it idempotent, or cast.  The caller's deadline bounds the calls that the actor makes to serve it.
+        make it idempotent, or cast.  The caller's deadline bounds the calls that the actor makes to serve it: past
+        it they raise :class:`trio.TooSlowError` there.
 
         Args:
           request: handed over as it is, not copied.
@@ -169,15 +181,15 @@ class Ref(Generic[AnyRequest]):
         deadline = trio.current_effective_deadline()
         if caller is None:
             return await self._exchange(cell, request, deadline)  # type: ignore[no-any-return]
-        if caller.current is not None:
-            deadline = min(deadline, caller.current.deadline)
         _refuse_cycle(caller, cell)
         caller.waits_for = cell
         try:
-            if deadline == math.inf:
+            serving = caller.current
+            if serving is None or serving.deadline >= deadline:
                 return await self._exchange(cell, request, deadline)  # type: ignore[no-any-return]
-            with trio.fail_at(deadline):
-                return await self._exchange(cell, request, deadline)  # type: ignore[no-any-return]
+            with trio.move_on_at(serving.deadline):
+                return await self._exchange(cell, request, serving.deadline)  # type: ignore[no-any-return]
+            raise RequestExpired(serving)
         finally:
             caller.waits_for = None
 
