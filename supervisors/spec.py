@@ -246,13 +246,13 @@ class ChildSpec:
     ref: Ref[Any] | SupervisorRef | None = None
 
     def __attrs_post_init__(self) -> None:
+        if inspect.iscoroutine(self.start):
+            raise TypeError(f"start of child {self.id!r} must be a callable, not a coroutine: leave out the ()")
         if not callable(self.start) and not self.is_supervisor:
             raise TypeError(
                 f"start of child {self.id!r} must be an async callable, an Actor class or a supervisor's spec, "
                 f"got {self.start!r}"
             )
-        if inspect.iscoroutine(self.start):
-            raise TypeError(f"start of child {self.id!r} must be a callable, not a coroutine: leave out the ()")
         if self.is_supervisor and (self.args or self.kwargs):
             raise ValueError(f"args and kwargs of child {self.id!r} have no meaning for a supervisor")
         if self.ref is not None:

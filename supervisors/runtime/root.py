@@ -33,6 +33,11 @@ class Tree:
 
     # ------------------------------------------------------------------ looking
 
+    @property
+    def running(self) -> bool:
+        """Whether a task of the tree is left."""
+        return self._root.alive
+
     def snapshot(self) -> Node:
         """The whole tree as it is now; answers at any moment."""
         return snapshot(self._root)
