@@ -170,17 +170,21 @@ async def _step(actor: Actor[Any], cell: Cell) -> None:
     """Wait until there is something to do, then do up to a batch of it."""
     due = actor._timers.next_due()
     if due == math.inf:
-        message = await cell.mailbox.receive()
-        await _handle(actor, cell, message)
+        await _handle(actor, cell, await cell.mailbox.receive())
     else:
         with trio.move_on_at(due):
             await cell.mailbox.wait_nonempty()
         await trio.lowlevel.checkpoint()
-    for _ in range(BATCH):
-        timer = actor._timers.pop_due(trio.current_time())
+    ticked = False
+    for _ in range(BATCH - 1):
+        # A tick that is due goes first, but not twice in a row while messages wait, and never before a control message:
+        # a handler that is slower than its own timer must neither starve the mailbox nor be deaf to a stop.
+        ticked = not (cell.mailbox.control or (ticked and len(cell.mailbox)))
+        timer = actor._timers.pop_due(trio.current_time()) if ticked else None
         if timer is not None:
             await actor.handle_cast(timer.message)
             continue
+        ticked = False
         try:
             message = cell.mailbox.receive_nowait()
         except trio.WouldBlock:

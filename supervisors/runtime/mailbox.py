@@ -126,6 +126,11 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    @property
+    def control(self) -> bool:
+        """Whether a control message waits."""
+        return bool(self._control)
+
     def send_control(self, value: T) -> None:
         """Put *value* before all others; does nothing to a closed mailbox, whose receiver is gone."""
         if not self._closed:
