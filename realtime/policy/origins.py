@@ -9,15 +9,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from typing import Final
+
+# RFC 9112 section 3.2: uri-host [":" port], without user and path.  What is no such thing must not be read as one:
+# "localhost:1@elsewhere" calls us by no allowed name.
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::[0-9]{0,5})?")
 
 
-def host_name(host: str) -> str:
-    """The name in a ``Host`` header, in lower case, without port and brackets."""
-    name = host.strip().lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name.rpartition(":")[0] if ":" in name else name
+def host_name(host: str) -> str | None:
+    """The name in a ``Host`` header, in lower case, without port and brackets; None if it is no such header."""
+    found = _HOST.fullmatch(host.lower())
+    return None if found is None else found[1] or found[2]
 
 
 def host_allowed(host: str | None, allowed_hosts: Collection[str]) -> bool:
@@ -34,4 +38,4 @@ def origin_allowed(origin: str | None, *, scheme: str, host: str, allowed_origin
     """
     if origin is None:
         return True
-    return origin == f"{scheme}://{host.strip().lower()}" or origin in allowed_origins
+    return origin == f"{scheme}://{host.lower()}" or origin in allowed_origins
