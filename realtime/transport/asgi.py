@@ -145,7 +145,9 @@ class WebsocketConnection(TrioASGIWebsocketConnection):
         headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
         start = {"status": response.status_code, "headers": headers}
         await send({"type": "websocket.http.response.start", **start})
-        body = await response.get_data(as_text=False)
+        # What Quart made is read asynchronously; Werkzeug's own, as for an unknown path, at once.
+        whole = response.get_data(as_text=False)
+        body = whole if isinstance(whole, bytes) else await whole
         await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
 
 

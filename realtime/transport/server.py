@@ -132,7 +132,7 @@ async def refuse(stream: Stream, code: str, message: str) -> None:
     try:
         with trio.move_on_after(_REFUSAL_SECONDS):
             await stream.send_all(_unavailable(error_body(code, message)))
-            await transport.send_eof()
+            transport.finish()
             while await stream.receive_some():
                 pass
     except (trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled):

@@ -85,9 +85,20 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         """Until the kernel takes more. A checkpoint."""
         await self._stream.wait_send_all_might_not_block()
 
+    def finish(self) -> None:
+        """Say that nothing more follows; reading goes on. Never blocks or raises."""
+        if self._writing or self._cut_off:
+            self.abort()
+        elif not self.closed:
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:  # the peer has reset it: nobody is there to be told
+                self.abort()
+
     async def send_eof(self) -> None:
-        """Say that nothing more follows; reading goes on. A checkpoint."""
-        await self._stream.send_eof()
+        """As `finish`. A checkpoint."""
+        self.finish()
+        await trio.lowlevel.checkpoint()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What has arrived, at least one byte; empty at the end. A checkpoint; cancelling loses nothing."""

@@ -153,7 +153,9 @@ class GuardedTCPServer(TCPServer):
                 pass  # the peer is gone, or we are: either way this was all
         self.unwatch()
         await self.protocol.handle(Closed())
-        if self.protocol.websocket is not None or isinstance(self.protocol.protocol, HTTP2):
+        answered = self._lingering and self.protocol.websocket is None
+        if not answered:
+            # Nobody is left to be answered. A request that has been may still have something to tidy up.
             self.tasks.cancel_within(self.settings.disconnect_grace)
 
     async def _read_on(self) -> None:
@@ -229,13 +231,12 @@ class GuardedTCPServer(TCPServer):
         Closing at once while the peer still sends would answer it with a reset, and that can reach it before
         our last words do.
         """
-        await self.protocol.handle(Closed())
-        try:
-            await self.transport.send_eof()
-        except _ENDED:
-            self.abort()
+        # No checkpoint before all is done: this runs in the application's task, and once its request is over
+        # Quart cancels that.
+        self.transport.finish()
         self._lingering = True
         self._reading.deadline = trio.current_time() + self.settings.close_timeout
+        await self.protocol.handle(Closed())
 
     async def _set_idle(self, idle: bool) -> None:
         self._idle = self._between_requests = idle

@@ -195,7 +195,7 @@ class SocketWire(Wire):
             await self._write(bytes(self._parser.send(event)))
             if isinstance(end, PeerMisbehaved):
                 # It cannot be understood any more, so its answer cannot be either: ask for its end instead.
-                await self._link.transport.send_eof()
+                self._link.transport.finish()
         except _UNWRITABLE:
             self.hung_up()
 

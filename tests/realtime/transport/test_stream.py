@@ -1,0 +1,247 @@
+"""Writes that end, an end that waits for nothing, and noticing that the peer has left without reading."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+from realtime.delivery.wire import WriteStalled
+from realtime.transport import open_listener
+from realtime.transport.listener import GuardedListener
+from realtime.transport.stream import GuardedStream
+
+from .harness import HOST, connect, read_all, read_to_end, reset
+
+BIG = b"x" * 8_000_000  # more than the kernel takes for a peer that does not read
+
+
+@asynccontextmanager
+async def pair(write_timeout: float = 0.2) -> AsyncIterator[tuple[GuardedStream, trio.SocketStream]]:
+    """Our end and the peer's, whose receive buffer is small."""
+    listening = open_listener(f"{HOST}:0")
+    async with GuardedListener(
+        trio.SocketListener(trio.socket.from_stdlib_socket(listening)), write_timeout
+    ) as listener:
+        peer = await connect(listening.getsockname()[1], receive_buffer=4096)
+        ours = await listener.accept()
+        async with ours, peer:
+            with trio.fail_after(5):
+                yield ours, peer
+
+
+async def write_on(stream: GuardedStream) -> None:
+    """Write until that fails: the kernel may tell of a reset only after it has taken something."""
+    while True:
+        await stream.send_all(b"x")
+
+
+async def test_what_is_sent_arrives_whole() -> None:
+    async with pair() as (ours, peer), trio.open_nursery() as nursery:
+        received = []
+
+        async def read() -> None:
+            received.append(await read_all(peer))
+
+        nursery.start_soon(read)
+        with assert_checkpoints():
+            await ours.send_all(BIG)
+        ours.finish()
+    assert received == [BIG]
+
+
+async def test_a_peer_that_does_not_read_ends_the_write_and_the_connection() -> None:
+    async with pair(write_timeout=0.1) as (ours, peer):
+        with pytest.raises(WriteStalled, match=r"no write progress for 0\.1 s"):
+            await ours.send_all(BIG)
+        assert ours.closed
+        with pytest.raises(trio.BrokenResourceError):  # a reset, so that nothing lingers in the kernel
+            await read_to_end(peer)
+
+
+async def test_the_deadline_counts_progress_and_not_time() -> None:
+    async with pair(write_timeout=0.15) as (ours, peer), trio.open_nursery() as nursery:
+        begun = trio.current_time()
+
+        async def read_slowly() -> None:
+            received = 0
+            while received < len(BIG):
+                received += len(await peer.receive_some(1_000_000))
+                if trio.current_time() - begun < 0.5:
+                    await trio.sleep(0.03)
+
+        nursery.start_soon(read_slowly)
+        await ours.send_all(BIG)
+        assert trio.current_time() - begun > 2 * ours.write_timeout
+
+
+async def test_after_a_write_was_cut_off_nothing_more_is_written() -> None:
+    async with pair(write_timeout=10) as (ours, peer):
+        with trio.move_on_after(0.05):
+            await ours.send_all(BIG)
+        with pytest.raises(trio.BrokenResourceError, match="cut off"):
+            await ours.send_all(b"more")
+        ours.close()
+        with pytest.raises(trio.BrokenResourceError):  # half a frame must not look like a whole stream
+            await read_to_end(peer)
+
+
+async def test_a_write_cancelled_before_its_first_byte_breaks_nothing() -> None:
+    async with pair() as (ours, peer):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await ours.send_all(b"never")
+        await ours.send_all(b"hello")
+        ours.finish()
+        assert await read_all(peer) == b"hello"
+
+
+async def test_two_writers_at_once_are_an_error() -> None:
+    async with pair() as (ours, _), trio.open_nursery() as nursery:
+
+        async def write() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await ours.send_all(BIG)
+
+        nursery.start_soon(write)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await ours.send_all(b"me too")
+        ours.abort()
+
+
+async def test_abort_frees_whoever_waits_and_may_be_repeated() -> None:
+    async with pair() as (ours, _), trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await ours.receive_some()
+
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        ours.abort()
+        ours.abort()
+        ours.close()
+        ours.finish()
+        with pytest.raises(trio.ClosedResourceError):
+            await ours.send_all(b"late")
+
+
+async def test_closing_during_a_write_resets() -> None:
+    async with pair() as (ours, peer), trio.open_nursery() as nursery:
+
+        async def write() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await ours.send_all(BIG)
+
+        nursery.start_soon(write)
+        await wait_all_tasks_blocked()
+        ours.close()
+        with pytest.raises(trio.BrokenResourceError):
+            await read_to_end(peer)
+
+
+async def test_finishing_during_a_write_resets() -> None:
+    async with pair() as (ours, _), trio.open_nursery() as nursery:
+
+        async def write() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await ours.send_all(BIG)
+
+        nursery.start_soon(write)
+        await wait_all_tasks_blocked()
+        ours.finish()
+        assert ours.closed
+
+
+async def test_a_peer_that_is_gone_breaks_the_write() -> None:
+    async with pair() as (ours, peer):
+        reset(peer)
+        with pytest.raises(trio.BrokenResourceError, match="the peer is gone"):
+            await write_on(ours)
+
+
+async def test_finishing_towards_a_peer_that_is_gone_closes() -> None:
+    async with pair() as (ours, peer):
+        reset(peer)
+        with pytest.raises(trio.BrokenResourceError):
+            await ours.receive_some()
+        with assert_checkpoints():
+            await ours.send_eof()
+        assert ours.closed
+
+
+async def test_aborting_a_socket_that_the_kernel_has_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with pair() as (ours, _):
+
+        def invalid(*_: object) -> None:
+            raise OSError(22, "Invalid argument")
+
+        monkeypatch.setattr(ours.socket, "setsockopt", invalid)
+        ours.abort()
+        assert ours.closed
+
+
+async def test_writable_is_told() -> None:
+    async with pair() as (ours, _):
+        with assert_checkpoints():
+            await ours.wait_send_all_might_not_block()
+        with assert_checkpoints():
+            await ours.send_all(b"")
+
+
+async def test_the_peer_s_address_is_known() -> None:
+    async with pair() as (ours, _):
+        assert ours.address == HOST
+
+
+async def test_waiting_for_a_condition_that_comes_true() -> None:
+    async with pair() as (ours, _), trio.open_nursery() as nursery:
+        event = trio.Event()
+
+        async def fulfil() -> None:
+            await wait_all_tasks_blocked()
+            event.set()
+
+        nursery.start_soon(fulfil)
+        assert await ours.holds(event.wait)
+
+
+@pytest.mark.parametrize("leave", ["close", "shutdown", "reset"])
+async def test_a_hang_up_behind_unread_data_is_noticed(leave: str) -> None:
+    async with pair() as (ours, peer), trio.open_nursery() as nursery:
+        await peer.send_all(b"unread")
+
+        async def go() -> None:
+            await wait_all_tasks_blocked()
+            if leave == "shutdown":
+                peer.socket.shutdown(socket.SHUT_WR)
+            elif leave == "reset":
+                reset(peer)
+            else:
+                await peer.aclose()
+
+        nursery.start_soon(go)
+        assert not await ours.holds(trio.Event().wait)
+
+
+async def test_unread_data_alone_is_no_hang_up() -> None:
+    async with pair() as (ours, peer):
+        await peer.send_all(b"unread")
+        with trio.move_on_after(0.05) as waiting:
+            await ours.wait_hangup()
+        assert waiting.cancelled_caught
+        assert await ours.receive_some() == b"unread"
+
+
+async def test_elsewhere_than_on_linux_the_next_write_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    async with pair() as (ours, peer):
+        await peer.aclose()
+        with trio.move_on_after(0.05) as waiting:
+            await ours.wait_hangup()
+        assert waiting.cancelled_caught
