@@ -59,7 +59,7 @@ class Registry:
 
     @property
     def connections(self) -> Collection[Connection]:
-        """All registered connections, in the order of their registration: a live view, so copy it before a checkpoint."""
+        """All registered connections, in the order of their registration; a live view, not to be kept."""
         return self._connections.values()
 
     def newcomers(self, after: int) -> list[Connection]:

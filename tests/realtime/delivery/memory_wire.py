@@ -38,7 +38,8 @@ class MemoryWire(Wire):
     # --- what the test does ---
 
     def stall(self):
-        self._go = trio.Event()
+        if self._go.is_set():
+            self._go = trio.Event()
 
     def release(self):
         self._go.set()

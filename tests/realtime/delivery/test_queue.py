@@ -238,7 +238,7 @@ def test_clear_forgets_everything_but_the_counters():
 
 
 def test_a_stalled_client_holds_no_more_than_its_bounds_however_much_is_published():
-    """Neither dropped messages nor their marks pile up: not when the oldest of all goes, nor when others stand before it."""
+    """Neither dropped messages nor their marks pile up, though others stand before them."""
     queue = MessageQueue(100, ALL)
     for offset in range(50):
         queue.offer(made("other", offset))
@@ -282,7 +282,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.order[what] = self.places
         self.places += 1
 
-    @rule(topic=st.sampled_from(sorted(OVERFLOWING)), key=st.sampled_from("abc"), fill=st.integers(0, 200), patient=st.booleans())
+    @rule(
+        topic=st.sampled_from(sorted(OVERFLOWING)),
+        key=st.sampled_from("abc"),
+        fill=st.integers(0, 200),
+        patient=st.booleans(),
+    )
     def publish(self, topic, key, fill, patient):
         if topic == "wait" and "wait" in self.refused_wait:
             return

@@ -14,7 +14,15 @@ def test_a_pong_tells_the_round_trip_time(sent, seconds):
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"short", b"123456789", ping_payload(11.0), ping_payload(-5000), ping_payload(math.nan), ping_payload(-math.inf)],
+    [
+        b"",
+        b"short",
+        b"123456789",
+        ping_payload(11.0),
+        ping_payload(-5000),
+        ping_payload(math.nan),
+        ping_payload(-math.inf),
+    ],
 )
 def test_a_pong_that_answers_no_ping_of_ours_tells_nothing(payload):
     assert round_trip(payload, 10.0) is None
