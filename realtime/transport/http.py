@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import h2.events
 import h11
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .tcp import GuardedTCPServer
 
 _CLOSE = (b"connection", b"close")
+# Bytes of HTTP/2 that may come without an event. h2 looks at the length of a frame only when all of it, up to
+# 16 MiB, has been kept; what was agreed on is 16 KiB for a frame and 64 KiB for the headers of a request.
+_MAX_UNPARSED: Final = 2**17
 
 
 class JSONHTTPStream(HTTPStream):
@@ -151,6 +154,24 @@ class HTTP2(H2Protocol):
     def __init__(self, link: GuardedTCPServer, *args: Any) -> None:
         super().__init__(*args)
         self.link = link
+        self._unparsed = 0
+
+    async def handle(self, event: Event) -> None:
+        """Take what was read, or the end.
+
+        Raises:
+          trio.BrokenResourceError: what came makes no whole frame, and is too much to be one.
+        """
+        if isinstance(event, RawData):
+            self._unparsed += len(event.data)
+        await super().handle(event)
+        if self._unparsed > _MAX_UNPARSED:
+            raise trio.BrokenResourceError("the peer's frame is longer than was agreed")
+
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        if events:
+            self._unparsed = 0
+        await super()._handle_events(events)
 
     async def stop(self) -> None:
         """Asked to stop: without requests say so and close; else the last one's end does it."""
@@ -189,7 +210,11 @@ class ConnectionProtocol(ProtocolWrapper):
             await self._become_http2(required.data, required.headers, required.settings)
 
     async def _become_http2(self, data: bytes, *request: Any) -> None:
+        link = self._args[0]
         self.protocol = HTTP2(*self._args)
+        if not request:
+            # Hypercorn takes the announcement for a request, and would wait for ever for the first real one.
+            await link.protocol_send(Updated(idle=True))
         await self.protocol.initiate(*request)
         if data:
             await self.protocol.handle(RawData(data))

@@ -56,8 +56,8 @@ class ConnectionTasks(TaskGroup):
         self, app: Any, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
     ) -> Callable[[Any], Awaitable[None]]:
         """Run *app* for *scope*; returns how to hand it its events."""
-        channel = _AppChannel(self._stream, config.max_app_queue_size)
-        self.start_app(app, scope, channel.receive, send)
+        channel = _AppChannel(self._stream, config.max_app_queue_size, send)
+        self.start_app(app, scope, channel.receive, channel.send)
         return channel.put
 
     def start_app(self, app: Any, scope: Any, receive: Receive, send: Send) -> None:
@@ -73,12 +73,19 @@ class ConnectionTasks(TaskGroup):
 
 
 class _AppChannel:
-    """Events for one HTTP request, or one WebSocket over HTTP/2."""
+    """Events to and from one HTTP request, or one WebSocket over HTTP/2.
 
-    def __init__(self, stream: GuardedStream, max_events: int) -> None:
+    The last thing that an application sends ends its request, and so brings about the disconnect that it is told
+    of. Quart cancels itself when told; so it is told only when that last sending is done with all it entails, or
+    a connection would be left half closed, with nobody to go on.
+    """
+
+    def __init__(self, stream: GuardedStream, max_events: int, send: Send) -> None:
         self._stream = stream
         self._inbox: Inbox[Event] = Inbox(max_events, _BODY_READ_AHEAD)
         self._disconnect: Event = None
+        self._send = send
+        self._senders: set[trio.lowlevel.Task] = set()
 
     async def put(self, event: Event) -> None:
         """Hand *event* over, waiting for room; a disconnect never waits.
@@ -88,11 +95,23 @@ class _AppChannel:
         """
         if event["type"].endswith(".disconnect"):
             self._disconnect = event
-            self._inbox.finish()
+            if trio.lowlevel.current_task() not in self._senders:
+                self._inbox.finish()
             return
         if self._inbox.full and not await self._stream.holds(self._inbox.wait_room):
             raise trio.BrokenResourceError("the peer left while its request was being read")
         self._inbox.put(event, len(event.get("body", b"")))
+
+    async def send(self, event: Event) -> None:
+        """What the application sends."""
+        task = trio.lowlevel.current_task()
+        self._senders.add(task)
+        try:
+            await self._send(event)
+        finally:
+            self._senders.discard(task)
+            if self._disconnect is not None:
+                self._inbox.finish()
 
     async def receive(self) -> Event:
         """The next event; after the last the disconnect, again and again."""

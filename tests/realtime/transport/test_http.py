@@ -148,7 +148,7 @@ async def test_a_client_still_sending_gets_its_answer() -> None:
 async def test_a_client_that_goes_on_sending_is_not_listened_to_for_ever() -> None:
     async with running(make_app().quart, close_timeout=0.1) as server, await connect(server.port) as client:
         await client.send_all(b"nonsense\r\n\r\n")
-        with trio.fail_after(2), pytest.raises(trio.BrokenResourceError):  # noqa: PT012 - until it fails
+        with trio.fail_after(2), pytest.raises(trio.BrokenResourceError):
             while True:
                 await client.send_all(b"x" * 10_000)
         await until(lambda: server.open == 0)
@@ -168,7 +168,7 @@ async def test_slow_headers_are_not_waited_for(begin: bytes) -> None:
 async def test_trickling_headers_are_not_waited_for_either() -> None:
     async with running(make_app().quart, handshake_timeout=0.15) as server, await connect(server.port) as client:
         begun = trio.current_time()
-        with pytest.raises(trio.BrokenResourceError):  # noqa: PT012 - until it fails
+        with pytest.raises(trio.BrokenResourceError):
             for byte in get("/", "X: " + "x" * 1000):
                 await client.send_all(bytes([byte]))
                 await trio.sleep(0.02)

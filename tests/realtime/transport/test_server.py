@@ -103,9 +103,10 @@ async def test_too_many_from_one_address() -> None:
 async def test_a_refused_client_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("realtime.transport.server._REFUSAL_SECONDS", 0.1)
     async with running(make_app().quart, max_connections=1) as server, await connect(server.port):
-        async with await connect(server.port) as refused:
+        refused = await connect(server.port)
+        async with refused:
             assert (await read_to_end(refused)).startswith(b"HTTP/1.1 503")
-            with pytest.raises(trio.BrokenResourceError):  # noqa: PT012 - until it fails
+            with pytest.raises(trio.BrokenResourceError):
                 while True:
                     await refused.send_all(b"still talking")
                     await trio.sleep(0.01)

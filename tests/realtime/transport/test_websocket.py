@@ -492,7 +492,7 @@ async def test_pongs_to_a_client_that_does_not_read_are_given_up_too() -> None:
     async with running(app.quart, write_timeout=0.1) as server:
         client = await open_websocket(server.port, "/ws/deaf", receive_buffer=4096)
         async with client:
-            with trio.fail_after(2), pytest.raises(trio.BrokenResourceError):  # noqa: PT012 - until it fails
+            with trio.fail_after(2), pytest.raises(trio.BrokenResourceError):
                 while True:
                     await client.send_all(masked(PING, b"x" * 100) * 1000)
             await until(lambda: server.open == 0)
