@@ -19,6 +19,7 @@ from .errors import (
     MessageDropped,
     NoSuchChild,
     NotStarted,
+    ProcessFailed,
     RestartIntensityExceeded,
     Shutdown,
     StartError,
@@ -44,6 +45,8 @@ from .events import (
 from .exits import Exit
 from .runtime.actor import Actor, ActorContext, Timer
 from .runtime.mailbox import Mailbox, MailboxStatistics
+from .runtime.process import Command, ProcessStatistics, Program
+from .runtime.readiness import FileDescriptor, Line, Port
 from .runtime.ref import Ref, Request, SupervisorRef
 from .runtime.root import Tree, open_tree
 from .spec import (
@@ -75,10 +78,12 @@ __all__ = [
     "ChildRestarting",
     "ChildRunning",
     "ChildSpec",
+    "Command",
     "DynamicSupervisorSpec",
     "Event",
     "Exit",
     "Exited",
+    "FileDescriptor",
     "GaveUp",
     "HealthChanged",
     "Hook",
@@ -86,6 +91,7 @@ __all__ = [
     "Ignored",
     "IllegalTransition",
     "LastExit",
+    "Line",
     "Mailbox",
     "MailboxClosed",
     "MailboxDepth",
@@ -96,6 +102,10 @@ __all__ = [
     "NoSuchChild",
     "Node",
     "NotStarted",
+    "Port",
+    "ProcessFailed",
+    "ProcessStatistics",
+    "Program",
     "Ref",
     "Removed",
     "Request",

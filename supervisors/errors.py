@@ -6,6 +6,7 @@ each error atom of OTP's ``supervisor`` module.
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import attrs
@@ -215,6 +216,26 @@ class ChildEnded(SupervisorError):
 
     def __str__(self) -> str:
         return f"child {self.path!r} ended ({self.reason}) and was to be kept running"
+
+
+@attrs.frozen(str=False)
+class ProcessFailed(SupervisorError):
+    """An external program ended and should not have, or before it was *ready*.
+
+    It has either an exit *status* or the name of the *signal* that it died of; *lines* are the last of its output.
+    """
+
+    argv: tuple[str, ...]
+    status: int | None
+    signal: str | None
+    lines: tuple[str, ...]
+    ready: bool = True
+
+    def __str__(self) -> str:
+        how = f"exited with status {self.status}" if self.signal is None else f"was killed by {self.signal}"
+        when = "" if self.ready else " before it was ready"
+        last = "without any output" if not self.lines else "its last lines:\n" + "\n".join(self.lines)
+        return f"{shlex.join(self.argv)} {how}{when}; {last}"
 
 
 @attrs.frozen(str=False)

@@ -89,6 +89,9 @@ class Timers:
         """Begin to wait for *timer*."""
         return timer.wait_in(self._agenda)
 
+    def __len__(self) -> int:
+        return len(self._agenda)
+
     def next_due(self) -> float:
         """When the next timer is due, in :func:`trio.current_time` seconds; infinity without one."""
         return self._agenda.next_due()
@@ -168,34 +171,39 @@ async def run_actor(factory: Any, cell: Cell, context: ActorContext, task_status
 
 async def _step(actor: Actor[Any], cell: Cell) -> None:
     """Wait until there is something to do, then do up to a batch of it."""
-    due = actor._timers.next_due()
+    timers = actor._timers
+    due = timers.next_due()
     if due == math.inf:
         await _handle(actor, cell, await cell.mailbox.receive())
     else:
         with trio.move_on_at(due):
             await cell.mailbox.wait_nonempty()
         await trio.lowlevel.checkpoint()
+    mailbox = cell.mailbox
     ticked = False
     for _ in range(BATCH - 1):
-        # A tick that is due goes first, but not twice in a row while messages wait, and never before a control message:
-        # a handler that is slower than its own timer must neither starve the mailbox nor be deaf to a stop.
-        ticked = not (cell.mailbox.control or (ticked and len(cell.mailbox)))
-        timer = actor._timers.pop_due(trio.current_time()) if ticked else None
-        if timer is not None:
-            await actor.handle_cast(timer.message)
-            continue
-        ticked = False
-        try:
-            message = cell.mailbox.receive_nowait()
-        except trio.WouldBlock:
+        if timers:
+            # A tick that is due goes first, but not twice in a row while messages wait, and never before a control
+            # message: a handler slower than its own timer must neither starve the mailbox nor be deaf to a stop.
+            ticked = not (mailbox.control or (ticked and len(mailbox)))
+            timer = timers.pop_due(trio.current_time()) if ticked else None
+            if timer is not None:
+                await actor.handle_cast(timer.message)
+                continue
+            ticked = False
+        if not mailbox.waiting:
             return
-        await _handle(actor, cell, message)
+        message = mailbox.receive_nowait()
+        if isinstance(message, Call | Stop):
+            await _handle(actor, cell, message)
+        else:
+            await actor.handle_cast(message)
 
 
 async def _handle(actor: Actor[Any], cell: Cell, message: object) -> None:
     if isinstance(message, Call):
         # Its caller has gone or run out of time: nobody wants the answer.
-        if message.abandoned or message.deadline <= trio.current_time():
+        if message.abandoned or (message.deadline != math.inf and message.deadline <= trio.current_time()):
             return
         cell.current = message
         try:

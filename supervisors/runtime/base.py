@@ -108,6 +108,8 @@ class BaseSupervisor(ABC):
         """Those of its children that failed lately or were given up; what its health is made of."""
         self.reasons: list[str] = []
         self.serving = False
+        """Whether it takes commands."""
+        self._at_work = False
         self.intensity = RestartIntensity(spec.max_restarts, spec.max_seconds)
         # One for each restart in the window and one for the failure that was too much: no older one is told.
         self._causes: deque[tuple[str, Exception]] = deque(maxlen=min(CAUSES_KEPT, spec.max_restarts + 1))
@@ -140,14 +142,15 @@ class BaseSupervisor(ABC):
                 await self.spec.on_start()
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                self.serving = True
+                self.serving = self._at_work = True
                 with self._life:
                     await self._live(task_status)
+                self._at_work = False
                 if self._life.cancelled_caught:
                     self._ending = Shutdown("killed")
                     await self._take_along()
         finally:
-            self.serving = False
+            self.serving = self._at_work = False
             self._clean_up()
         assert self._ending is not None
         raise self._ending
@@ -163,6 +166,11 @@ class BaseSupervisor(ABC):
     def die(self, why: str) -> None:
         """End at once, the workers with it; the supervisors below stop in an orderly way."""
         self._life.cancel(reason=why)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it was killed and does not leave what it was doing, a function of its spec."""
+        return self._at_work and self._life.cancel_called
 
     async def _take_along(self) -> None:
         self.serving = False
@@ -605,10 +613,9 @@ def _stuck_leaves(child: Child, *, cancelled: bool) -> list[Child]:
     cancelled = cancelled or child.cancelled
     if child.supervisor is None:
         return [child] if cancelled else []
-    below = [c for c in child.supervisor.children.values() if c.alive]
-    if not below:  # it is the supervisor itself that does not end, in a function of its spec
-        return [child] if cancelled else []
-    return [leaf for c in below for leaf in _stuck_leaves(c, cancelled=cancelled)]
+    leaves = [leaf for c in child.supervisor.children.values() for leaf in _stuck_leaves(c, cancelled=cancelled)]
+    itself = child.supervisor.stuck or (cancelled and not leaves)
+    return [child, *leaves] if itself else leaves
 
 
 def _reason(child: Child) -> str:
