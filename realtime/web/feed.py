@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -111,6 +112,9 @@ def _log(event: Event) -> None:
             uptime_s=round(event.uptime, 3),
             exc_info=event.exit.error,
         )
+    elif isinstance(event, StartFailed) and trio.current_effective_deadline() == -math.inf:
+        # The whole tree is cancelled, as by a signal before it was up: nothing failed.
+        logger.info("child_start_cancelled", path=event.path)
     elif isinstance(event, StartFailed):
         logger.error("child_start_failed", path=event.path, exc_info=event.error)
     elif isinstance(event, RestartDelayed):
