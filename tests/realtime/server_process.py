@@ -131,7 +131,11 @@ class ServerProcess:
         """Start it and wait until it serves."""
         seen = len(self.log)
         self.launch()
-        self.url = self.wait_for_log("serving", since=seen)["url"]
+        try:
+            self.url = self.wait_for_log("serving", since=seen)["url"]
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def wait(self, seconds: float = PATIENCE) -> int:

@@ -150,6 +150,8 @@ class RawClient:
 
     stream: trio.SocketStream
     protocol: ClientProtocol
+    frames: list[Frame] = attrs.field(factory=list)
+    """Received and not yet looked at; the first may come together with the answer to the handshake."""
 
     async def write(self) -> None:
         """Send what the protocol wants sent."""
@@ -157,10 +159,23 @@ class RawClient:
             await self.stream.send_all(data)
 
     async def read(self) -> list[Message]:
-        """The messages of one read of the socket; Pings and the Close frame in it are not answered."""
-        self.protocol.receive_data(await self.stream.receive_some(65_536))
-        frames = self.protocol.events_received()
-        return [json.loads(frame.data) for frame in frames if isinstance(frame, Frame) and frame.opcode is Opcode.TEXT]
+        """The next messages; Pings and the Close frame among them are not answered.
+
+        Raises:
+          EOFError: the server hung up.
+        """
+        while not self.frames:
+            data = await self.stream.receive_some(65_536)
+            if not data:
+                raise EOFError("the server hung up")
+            self.take(data)
+        frames, self.frames = self.frames, []
+        return [json.loads(frame.data) for frame in frames if frame.opcode is Opcode.TEXT]
+
+    def take(self, data: bytes) -> None:
+        """Parse what was read."""
+        self.protocol.receive_data(data)
+        self.frames += [event for event in self.protocol.events_received() if isinstance(event, Frame)]
 
     async def read_until_closed(self, seconds: float = PATIENCE) -> Closed:
         """Read, but say nothing, until the server's Close frame comes; returns what it says."""
@@ -194,6 +209,6 @@ async def raw_client(
             client.protocol.send_request(client.protocol.connect())
             await client.write()
             while client.protocol.state is State.CONNECTING:
-                client.protocol.receive_data(await client.stream.receive_some(1024))
+                client.take(await client.stream.receive_some(65_536))
         assert client.protocol.handshake_exc is None, client.protocol.handshake_exc
         yield client
