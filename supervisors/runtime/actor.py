@@ -202,8 +202,7 @@ async def _step(actor: Actor[Any], cell: Cell) -> None:
 
 async def _handle(actor: Actor[Any], cell: Cell, message: object) -> None:
     if isinstance(message, Call):
-        # Its caller has gone or run out of time: nobody wants the answer.
-        if message.abandoned or (message.deadline != math.inf and message.deadline <= trio.current_time()):
+        if message.abandoned:
             return
         cell.current = message
         try:

@@ -272,7 +272,7 @@ class BaseSupervisor(ABC):
         """Have the supervisor's own task do *perform*, in its turn, and wait for the outcome.  A checkpoint."""
         if not self.serving:
             raise SupervisorNotRunning(self.path)
-        call = Call(None, math.inf)
+        call = Call(None)
         self.post(Command(perform, call))
         return await call.wait()
 

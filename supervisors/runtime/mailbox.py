@@ -99,10 +99,10 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         verdict = admit(self.spec.overflow, len(self._data), self._capacity)
         if verdict is Verdict.WAIT:
             raise trio.WouldBlock
-        elif verdict is Verdict.REFUSE:
+        if verdict is Verdict.REFUSE:
             self._refused += 1
             raise MailboxFull(self._path, self.spec.capacity)
-        elif verdict is Verdict.EVICT_OLDEST:
+        if verdict is Verdict.EVICT_OLDEST:
             self._drop(self._data.popleft())
             self._data.append(value)
         else:

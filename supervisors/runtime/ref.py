@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import outcome
 import trio
@@ -39,15 +39,22 @@ class Request(Generic[Reply]):
     __slots__ = ()
 
 
+EXPIRED: Final = "the deadline of the request being served has passed"
+
+
 class Call:
     """A request on its way: its caller's task waits in it until it is answered."""
 
-    __slots__ = ("_task", "abandoned", "deadline", "request", "result")
+    __slots__ = ("_task", "abandoned", "expired", "nested", "request", "result")
 
-    def __init__(self, request: object, deadline: float) -> None:
+    def __init__(self, request: object) -> None:
         self.request = request
-        self.deadline = deadline
         self.abandoned = False
+        """Its caller has gone: nobody wants the answer."""
+        self.expired = False
+        """Its caller has gone because a deadline passed, its own or that of a request above it."""
+        self.nested: trio.CancelScope | None = None
+        """Around the call that its server makes to serve it."""
         self.result: outcome.Maybe[Any] | None = None
         self._task: Task | None = None
 
@@ -59,9 +66,12 @@ class Call:
         self._task = current_task()
         return await trio.lowlevel.wait_task_rescheduled(self._abandon)
 
-    def _abandon(self, _: RaiseCancelT) -> Abort:
+    def _abandon(self, raise_cancel: RaiseCancelT) -> Abort:
         self._task = None
         self.abandoned = True
+        self.expired = _is_deadline(raise_cancel)
+        if self.expired and self.nested is not None:
+            self.nested.cancel(reason=EXPIRED)
         return Abort.SUCCEEDED
 
     def reply(self, value: object) -> None:
@@ -80,6 +90,20 @@ class Call:
                 reschedule(task, result)
 
 
+def _is_deadline(raise_cancel: RaiseCancelT) -> bool:
+    """Whether the cancellation that is being delivered comes from a deadline.
+
+    Looking at it when it happens costs the usual call nothing; asking Trio for the effective deadline of each caller
+    took 0.8 us of 5.
+    """
+    try:
+        raise_cancel()
+    except trio.Cancelled as cancelled:
+        return cancelled.source == "deadline" or cancelled.reason == EXPIRED
+    except KeyboardInterrupt:
+        return False
+
+
 class RequestExpired(trio.TooSlowError):
     """The deadline of the request that an actor is serving passed while it waited for another actor's reply.
 
@@ -88,7 +112,7 @@ class RequestExpired(trio.TooSlowError):
     """
 
     def __init__(self, call: Call) -> None:
-        super().__init__("the deadline of the request being served has passed")
+        super().__init__(EXPIRED)
         self.call = call
 
 
@@ -118,12 +142,6 @@ class Cell:
 
 
 CURRENT_ACTOR: ContextVar[Cell | None] = ContextVar("current_actor", default=None)
-
-
-def current_cell() -> Cell | None:
-    """The actor whose own loop task is running now, if it is one."""
-    cell = CURRENT_ACTOR.get()
-    return cell if cell is not None and cell.task is current_task() else None
 
 
 class Ref(Generic[AnyRequest]):
@@ -176,24 +194,31 @@ class Ref(Generic[AnyRequest]):
         Source: ``gen_server:call/2`` in Erlang/OTP, without its 5 s limit: wrap in :func:`trio.fail_after`.
         """
         cell = self._bound()
-        caller = current_cell()
-        deadline = trio.current_effective_deadline()
-        if caller is None:
-            return await self._exchange(cell, request, deadline)  # type: ignore[no-any-return]
+        call = Call(request)
+        caller = CURRENT_ACTOR.get()
+        if caller is not None and caller.task is current_task():
+            return await self._call_from(caller, cell, call)  # type: ignore[no-any-return]
+        return await self._exchange(cell, call)  # type: ignore[no-any-return]
+
+    async def _call_from(self, caller: Cell, cell: Cell, call: Call) -> Any:
+        """A call that an actor makes in its own loop: it may close a cycle, and serves a request with a deadline."""
         _refuse_cycle(caller, cell)
+        serving = caller.current
         caller.waits_for = cell
         try:
-            serving = caller.current
-            if serving is None or serving.deadline >= deadline:
-                return await self._exchange(cell, request, deadline)  # type: ignore[no-any-return]
-            with trio.move_on_at(serving.deadline):
-                return await self._exchange(cell, request, serving.deadline)  # type: ignore[no-any-return]
+            if serving is None:
+                return await self._exchange(cell, call)
+            if serving.expired:
+                raise RequestExpired(serving)
+            with trio.CancelScope() as serving.nested:
+                return await self._exchange(cell, call)
             raise RequestExpired(serving)
         finally:
             caller.waits_for = None
+            if serving is not None:
+                serving.nested = None
 
-    async def _exchange(self, cell: Cell, request: object, deadline: float) -> Any:
-        call = Call(request, deadline)
+    async def _exchange(self, cell: Cell, call: Call) -> Any:
         try:
             cell.mailbox.send_nowait(call)  # waiting for the reply is the checkpoint; a second one costs 3 us of 8
         except trio.WouldBlock:
