@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # framework wants (124), a task_status that is handed on (128), checkpoints on every path (900 and above).
 ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,ASYNC118,ASYNC120,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC127
 
-.PHONY: run test check format clean
+.PHONY: run test check format docs clean
 
 # The second run finds the stamps and starts at once.
 $(VENV)/.installed: pyproject.toml
@@ -42,5 +42,9 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# HTML in docs/_build; a warning, an unknown name and a dead link within the pages are errors.
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky --doctree-dir docs/_build/.doctrees docs docs/_build
+
 clean:
-	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
