@@ -143,11 +143,13 @@ class Heartbeat:
     def _judge(self, connection: Connection, pulse: _Pulse, now: float, call: _Call) -> float | None:
         """Wait, ping or reap; return when to look again, None for never."""
         since = connection.unanswered_since
+        if since is not None:
+            since = max(since, self._began)
         verdict = policy.decide(
             now,
             ping_due=pulse.ping_due,
             pong_timeout=self._pong_timeout,
-            unanswered_since=None if since is None else max(since, self._began),
+            unanswered_since=since,
             lag=self._lag - pulse.lag,
         )
         match verdict:
@@ -161,7 +163,7 @@ class Heartbeat:
                 pulse.ping_due = policy.next_ping(pulse.ping_due, self._interval, now)
                 call.ping(connection)
                 self._pings += 1
-                return min(pulse.ping_due, now + self._pong_timeout)
+                return min(pulse.ping_due, (now if since is None else since) + self._pong_timeout)
             case Reap(silent_for):
                 # Woken in the same instant as the readers, it may be the first to run: they get a turn.
                 if not pulse.suspected:

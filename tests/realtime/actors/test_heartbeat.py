@@ -175,16 +175,22 @@ async def test_a_ping_that_waits_behind_a_write_is_not_held_against_the_client(w
     assert client.closed is None
 
 
+async def run_on(mock_clock, seconds):
+    """Let the loop run for *seconds*, without lag worth the name."""
+    for _ in range(int(seconds * 4)):
+        mock_clock.jump(0.25)
+        await wait_all_tasks_blocked()
+
+
 async def test_a_loop_that_was_busy_reaps_nobody_whose_answer_lay_unread(nursery, mock_clock):
     """The loop stands still for twenty seconds after the ping: the answer came, but nobody could read it."""
     world = World(nursery)
     heartbeat = await world.start()
     client = world.client(answers=False)
+    late = world.client(answers=False)
     silent = world.client(answers=False)
     await wait_all_tasks_blocked()
-    for _ in range(61):
-        mock_clock.jump(0.5)
-        await wait_all_tasks_blocked()
+    await run_on(mock_clock, 30.5)
     assert pings(client) == 1
     mock_clock.jump(20)
     # All are runnable at once now, in any order; the reader only gets at the socket in this turn.
@@ -192,12 +198,48 @@ async def test_a_loop_that_was_busy_reaps_nobody_whose_answer_lay_unread(nursery
     client.wire.peer_sends("pong")
     await wait_all_tasks_blocked()
     assert heartbeat.statistics().lag_s == pytest.approx(19.5, abs=0.6)
-    for _ in range(22):
-        assert client.outbox.closing is None
-        mock_clock.jump(0.5)
-        await wait_all_tasks_blocked()
+    await run_on(mock_clock, 8)
+    assert late.outbox.closing is None
+    late.wire.peer_sends("pong")
+    await run_on(mock_clock, 3)
     assert client.closed is None
+    assert late.closed is None
     # Who is really gone is found out all the same, only later.
+    assert silent.closed.code == 4001
+
+
+async def test_lag_before_the_ping_gives_nobody_more_time(nursery, mock_clock):
+    world = World(nursery)
+    await world.start()
+    silent = world.client(answers=False)
+    await wait_all_tasks_blocked()
+    await run_on(mock_clock, 5)
+    mock_clock.jump(15)
+    await run_on(mock_clock, 20.5)
+    assert silent.closed.code == 4001
+
+
+async def test_lag_of_an_earlier_life_gives_nobody_more_time(nursery, mock_clock):
+    world = World(nursery)
+    heartbeat = Heartbeat(world.registry, chance=lambda: 0.5)
+    scope = trio.CancelScope()
+
+    async def run():
+        with scope:
+            await heartbeat.run()
+
+    nursery.start_soon(run)
+    await wait_all_tasks_blocked()
+    silent = world.client(answers=False)
+    await wait_all_tasks_blocked()
+    await run_on(mock_clock, 31)
+    mock_clock.jump(50)
+    await wait_all_tasks_blocked()
+    scope.cancel()
+    await wait_all_tasks_blocked()
+    assert silent.closed is None
+    nursery.start_soon(heartbeat.run)
+    await run_on(mock_clock, 15.5)
     assert silent.closed.code == 4001
 
 
@@ -236,12 +278,12 @@ async def test_a_crash_of_the_heartbeat_reaps_nobody_and_the_next_one_pings_ever
     await trio.sleep(31)
     scope.cancel()
     await trio.sleep(20)  # nobody looks after them; the silent one has been so for longer than the timeout
-    await world.start()
+    await world.start(chance=lambda: 0.1)
     await trio.sleep(9.5)
-    assert silent.closed is None
-    await trio.sleep(6)
-    assert silent.closed.code == 4001
     assert pings(client) == 2
+    assert silent.closed is None  # it has all the time again that it would have had
+    await trio.sleep(1)
+    assert silent.closed.code == 4001
     await trio.sleep(60)
     assert client.closed is None
 
@@ -265,9 +307,12 @@ async def test_who_leaves_is_forgotten_and_an_id_that_comes_back_is_somebody_els
         client.wire.peer_closes()
         world.count -= 1  # the next one gets the same id
         await trio.sleep(1)
-    await trio.sleep(100)
-    assert heartbeat.statistics().connections == 0
+    last = world.client()
+    await trio.sleep(29)
     assert heartbeat.statistics().pings == 0
+    assert heartbeat.statistics().connections == 1
+    await trio.sleep(2)
+    assert heartbeat.statistics().pings == pings(last) == 1
 
 
 async def test_a_connection_that_is_closing_is_left_alone(world, autojump_clock):

@@ -71,7 +71,7 @@ class MemoryWire(Wire):
         """What was received, as offsets; a gap as a (first, last) pair."""
         found = []
         for message in self.messages:
-            if message["type"] == "subscribed" or message.get("topic") is None or topic not in (None, message["topic"]):
+            if message["type"] in ("subscribed", "unsubscribed") or topic not in (None, message.get("topic")):
                 continue
             last = message["offset"]
             found.append((last - message["missed"] + 1, last) if message["type"] == "gap" else last)

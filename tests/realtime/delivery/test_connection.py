@@ -240,6 +240,16 @@ async def test_a_broken_socket_whose_end_cannot_be_read_ends_it_nonetheless(star
     assert trio.current_time() == pytest.approx(ABORT_SECONDS)
 
 
+async def test_a_close_does_not_prolong_the_time_that_an_earlier_end_left(start, autojump_clock):
+    life = await start()
+    life.wire.broken = True
+    life.connection.outbox.offer(made("t", 1))
+    await trio.sleep(1)
+    life.connection.close(1000)
+    await life.ended.wait()
+    assert trio.current_time() == pytest.approx(ABORT_SECONDS)
+
+
 async def test_what_the_peer_said_before_a_broken_write_is_still_heard(start):
     life = await start()
     life.wire.broken = True

@@ -355,6 +355,22 @@ async def test_a_retained_message_that_still_waits_in_the_outbox_can_be_sent_aga
     assert client.wire.types() == ["subscribed", "unsubscribed", "subscribed", "m"]
 
 
+async def test_what_is_retained_and_still_waits_is_not_confused_with_its_copy(world):
+    world.hub.declare("drop_oldest:state", retain=True)
+    client = world.client("drop_oldest:state", stalled=True, max_messages=2)
+    await settle()
+    publish(world, 1, "drop_oldest:state")
+    await settle()
+    world.hub.unsubscribe(client, "drop_oldest:state")
+    world.hub.subscribe(client, "drop_oldest:state")
+    publish(world, 1, "drop_oldest:state")
+    await settle()
+    client.wire.release()
+    await settle()
+    assert client.wire.types() == ["subscribed", "m", "unsubscribed", "subscribed", "gap", "m"]
+    assert client.wire.offsets() == [1, (1, 1), 2]
+
+
 # --- stored topics ---
 
 
@@ -396,6 +412,20 @@ async def test_subscribers_are_told_when_offsets_start_anew(world):
     assert client.wire.types() == ["subscribed", "m", "m", "subscribed", "m"]
     assert client.wire.offsets() == [1, 2, 8]
     assert client.wire.messages[3]["epoch"] == "store"
+
+
+async def test_offsets_of_the_store_may_leap(world):
+    world.hub.publish_nowait(OLD, "m", {}, offset=50)
+    assert publish(world, 1) == [51]
+
+
+async def test_what_was_retained_does_not_outlive_its_epoch(world):
+    world.hub.declare("conflate:state", retain=True)
+    publish(world, 3, "conflate:state")
+    world.hub.set_topic_position("conflate:state", "store", 0)
+    client = world.client("conflate:state")
+    await settle()
+    assert client.wire.types() == ["subscribed"]
 
 
 # --- the slow ---
@@ -598,6 +628,30 @@ async def test_a_flusher_cancelled_between_two_subscribers_leaves_nobody_out_and
             await settle()
             assert all(client.wire.offsets() == [1, 2, 3, 4, 5, 6] for client in clients)
             assert late.wire.offsets() == [6]
+
+
+async def test_who_leaves_while_a_delivery_pauses_gets_nothing_of_it():
+    with patch.object(hub_module, "STEPS_PER_CHECKPOINT", 2):
+        async with a_world(flusher=False) as world:
+            clients = [world.client(OLD) for _ in range(5)]
+            await settle()
+            publish(world, 1)
+            scope = trio.CancelScope()
+
+            async def run():
+                with scope:
+                    await world.hub.run()
+
+            world.nursery.start_soon(run)
+            await trio.lowlevel.checkpoint()
+            scope.cancel()
+            await settle()
+            [left, *_] = [client for client in clients if not client.wire.offsets()]
+            world.hub.drop(left)
+            await world.start_flusher()
+            await settle()
+            assert left.wire.offsets() == []
+            assert sum(client.wire.offsets() == [1] for client in clients) == 4
 
 
 async def test_an_outbox_that_fails_is_the_flushers_crash_and_only_its_own_connections_end(nursery):

@@ -226,6 +226,25 @@ def test_a_gap_never_reaches_back_beyond_the_confirmation_of_its_subscription(be
     assert told(queue.take(ALL)) == out
 
 
+def test_what_stood_before_a_confirmation_is_no_part_of_what_may_be_evicted_after_it():
+    queue = filled(1, 2, 3, 4)
+    queue.append(Confirmation("t", reply()))
+    assert told(queue.take(1)) + told(queue.take(1)) == [(1, 1), 2]
+    queue.offer(made("t", 11))
+    assert told(queue.take(1)) == [3]
+    queue.offer(made("t", 12))
+    queue.offer(made("t", 13))
+    assert told(queue.take(ALL)) == [4, "reply", (11, 11), 12, 13]
+
+
+def test_what_an_overflow_needed_is_forgotten_when_the_queue_has_run_empty():
+    queue = filled(1, 2, 3, 4)
+    assert queue._strands
+    queue.take(ALL)
+    assert queue._strands is None
+    assert not queue._gone
+
+
 def test_clear_forgets_everything_but_the_counters():
     queue = filled(1, 2, 3, 4)
     queue.append(reply())
