@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ LINES = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b""
 def test_lines_do_not_depend_on_how_the_bytes_are_cut_into_pieces(lines: list[bytes], cuts: list[int]) -> None:
     text = b"".join(line + b"\n" for line in lines)
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [text[start:end] for start, end in pairwise(places)]
     assert split(pieces) == [line if len(line) <= 8 else line[:8] + CUT for line in lines]
 
 
