@@ -325,7 +325,10 @@ class Child:
         except BaseException as error:
             # KeyboardInterrupt, SystemExit, or a cancellation from outside the tree: not ours to keep.  What came with
             # them is: it crashed, as it might have done without them.
+            # Nothing is restarted for it either: its supervisor, which may have the exit in hand before the cancellation
+            # reaches it, is about to go as well.
             ours, foreign = divide(error)
+            self.asked = True
             self._end(KILLED if ours is None else crashed(ours))
             if ours is None or foreign is None:
                 raise
