@@ -212,6 +212,8 @@ class BareServer:
     port: int
     stop: trio.Event
     ended: trio.Event
+    failures: list[Exception] = attrs.field(factory=list)
+    """With what it ended, if not in an orderly way."""
 
     def url(self, path: str) -> str:
         return f"ws://{HOST}:{self.port}{path}"
@@ -237,6 +239,8 @@ async def bare(app: Any, **settings: Any) -> AsyncIterator[BareServer]:
                 shutdown_trigger=server.stop.wait,
                 task_status=task_status,
             )
+        except* Exception as failures:
+            server.failures.extend(failures.exceptions)
         finally:
             server.ended.set()
 
@@ -246,6 +250,7 @@ async def bare(app: Any, **settings: Any) -> AsyncIterator[BareServer]:
             yield server
         finally:
             nursery.cancel_scope.cancel()
+            listener.close()
 
 
 async def connect(port: int, *, receive_buffer: int | None = None) -> trio.SocketStream:
