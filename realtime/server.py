@@ -49,16 +49,23 @@ class Process:
         try:
             async with trio.open_nursery() as process_nursery:
                 process_nursery.start_soon(self._watch_signals, process_nursery.cancel_scope, name="signals")
-                await self._serve()
+                status = await self._serve()
                 process_nursery.cancel_scope.cancel(reason="the tree has ended")
-        except* (StartError, RestartIntensityExceeded, Ignore) as failures:
-            logger.error("server_failed", exc_info=failures)
-            status = FAILED
         finally:
             self.listener.close()
         return status
 
-    async def _serve(self) -> None:
+    async def _serve(self) -> int:
+        # Here rather than around the nursery: `except*` cannot catch what is a group itself, like the second of them.
+        try:
+            await self._serve_until_stopped()
+        except (StartError, RestartIntensityExceeded, Ignore) as failure:
+            logger.error("server_failed", exc_info=failure)
+            return FAILED
+        logger.info("stopped")
+        return 0
+
+    async def _serve_until_stopped(self) -> None:
         async with self.system.run(self.app, self.listener) as tree:
             self._tree = tree
             logger.info("serving", url=self.url, pid=os.getpid())
@@ -68,7 +75,6 @@ class Process:
             force_exit_after(drain + LAST_RESORT)
             self.system.backend.phase = "draining"
             await tree.stop(deadline=trio.current_time() + max(drain - MARGIN, drain / 2))
-        logger.info("stopped")
 
     async def _watch_signals(self, everything: trio.CancelScope) -> None:
         """The first signal begins the drain; the second, or one before the tree is up, ends at once."""
