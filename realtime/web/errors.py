@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import structlog
-from quart import Quart, Response
-from werkzeug.exceptions import HTTPException
+from quart import Quart, Response, has_websocket_context, request, websocket
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import WebsocketMismatch
 
-from realtime.fields import BadField
+from realtime.fields import BadField, shown
 from realtime.messages import encode
 from realtime.ports import AppendFailed, StoreStopped
 
@@ -20,68 +21,112 @@ CODES: Mapping[int, str] = {
     403: "not_allowed",
     404: "not_found",
     405: "method_not_allowed",
+    408: "timeout",
     409: "wrong_state",
     413: "too_large",
     415: "wrong_type",
+    426: "upgrade_required",
     429: "too_many_requests",
+    500: "internal_error",
     503: "unavailable",
 }
+
+SOON: Mapping[str, str] = {"Retry-After": "1"}
+"""For what a restart of a child mends: its first is at once, the next within half a second."""
 
 
 class ApiError(Exception):
     """Refuse the request with *status*; *message* says what was wrong and what to do."""
 
-    def __init__(self, status: int, message: str, *, code: str | None = None, **details: object) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **details: object,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code or CODES[status]
         self.message = message
+        self.headers = headers
         self.details = details
 
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """*body* as JSON."""
-    return Response(encode(body), status, headers=dict(headers or {}), content_type="application/json")
+    """*body* as JSON, which nobody keeps: all that is answered here is of the moment."""
+    response = Response(encode(body), status, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(headers or {})
+    return response
 
 
-def error_response(status: int, code: str, message: str, details: Mapping[str, object] | None = None) -> Response:
+def error_response(
+    status: int,
+    code: str,
+    message: str,
+    details: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """An error in the one form that all errors have."""
-    return json_response({"error": {"code": code, "message": message, "details": dict(details or {})}}, status)
+    return json_response({"error": {"code": code, "message": message, "details": details or {}}}, status, headers)
 
 
 def register(app: Quart) -> None:
-    """Answer every exception that leaves a route of *app*."""
+    """Answer every exception that leaves a route of *app*, before a WebSocket's handshake too."""
+    app.register_error_handler(ApiError, _refused)
+    app.register_error_handler(BadField, _bad_field)
+    app.register_error_handler(StoreStopped, _no_store)
+    app.register_error_handler(AppendFailed, _not_stored)
+    for no_route in (NotFound, MethodNotAllowed, WebsocketMismatch):
+        app.register_error_handler(no_route, _no_route)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _crashed)
 
-    @app.errorhandler(ApiError)
-    async def _refused(error: ApiError) -> Response:
-        return error_response(error.status, error.code, error.message, error.details)
 
-    @app.errorhandler(BadField)
-    async def _bad_field(error: BadField) -> Response:
-        details = {} if error.field is None else {"field": error.field}
-        return error_response(400, "bad_request", error.message, details)
+async def _refused(error: ApiError) -> Response:
+    return error_response(error.status, error.code, error.message, error.details, error.headers)
 
-    @app.errorhandler(StoreStopped)
-    async def _no_store(error: StoreStopped) -> Response:
-        return error_response(503, "unavailable", "the event store is not running; try again in a moment")
 
-    @app.errorhandler(AppendFailed)
-    async def _not_stored(error: AppendFailed) -> Response:
-        logger.error("event_not_stored", exc_info=error)
-        return error_response(
-            503, "not_stored", "the event could not be stored; it was not acknowledged, send it again"
-        )
+async def _bad_field(error: BadField) -> Response:
+    details = {} if error.field is None else {"field": error.field}
+    return error_response(400, "bad_request", error.message, details)
 
-    @app.errorhandler(HTTPException)
-    async def _http(error: HTTPException) -> Response:
-        status = error.code or 500
-        response = error_response(status, CODES.get(status, "error"), error.description or error.name)
-        for name, value in error.get_headers():
-            if name.lower() in ("allow", "retry-after"):
-                response.headers[name] = value
-        return response
 
-    @app.errorhandler(Exception)
-    async def _crashed(error: Exception) -> Response:
-        logger.error("request_failed", exc_info=error)
-        return error_response(500, "internal_error", "the server failed on this request; it has been logged")
+async def _no_store(error: StoreStopped) -> Response:
+    message = "the event store is not running; try again in a moment"
+    return error_response(503, "unavailable", message, headers=SOON)
+
+
+async def _not_stored(error: AppendFailed) -> Response:
+    logger.error("event_not_stored", exc_info=error)
+    message = "the event could not be stored; it was not acknowledged, send it again"
+    return error_response(503, "not_stored", message, headers=SOON)
+
+
+async def _no_route(error: NotFound | MethodNotAllowed | WebsocketMismatch) -> Response:
+    if has_websocket_context():
+        return error_response(404, "not_found", f"there is no stream at {shown(websocket.path)}")
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        message = f"{request.method} is not for this path; it takes {allowed}"
+        return error_response(405, "method_not_allowed", message, headers={"Allow": allowed})
+    if isinstance(error, WebsocketMismatch):
+        message = "this path is a WebSocket; connect to it with ws:// or wss://"
+        # RFC 9110 section 15.5.22 wants them; HTTP/2 forbids them.
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"} if request.http_version.startswith("1") else {}
+        return error_response(426, "upgrade_required", message, headers=upgrade)
+    return error_response(404, "not_found", f"there is nothing at {shown(request.path)}")
+
+
+async def _http(error: HTTPException) -> Response:
+    """What the libraries refuse by themselves, as a body that is too big or too slow."""
+    status = error.code or 500
+    return error_response(status, CODES.get(status, "error"), error.description or error.name)
+
+
+async def _crashed(error: Exception) -> Response:
+    logger.error("request_failed", path=(websocket if has_websocket_context() else request).path, exc_info=error)
+    return error_response(500, "internal_error", "the server failed on this request; it has been logged")

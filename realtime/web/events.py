@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import trio
 from quart import Blueprint, Response, request
 
-from realtime.fields import decode_object
+from realtime.fields import decode_object, shown
 from realtime.ports import EventQuery, NewEvent
 from realtime.web.backend import backend
-from realtime.web.errors import ApiError, json_response
+from realtime.web.errors import SOON, ApiError, json_response
+from realtime.web.listings import query_parameters
 
 blueprint = Blueprint("events", __name__)
+
+COMMIT_TIMEOUT: Final = 10.0
+"""Seconds that a creator waits for the store: longer than it takes to restart one, shorter than clients give up."""
 
 
 async def json_body() -> bytes:
@@ -19,7 +26,7 @@ async def json_body() -> bytes:
       ApiError: 415, it is declared as something else.
     """
     if request.mimetype != "application/json":
-        sent = request.mimetype or "nothing"
+        sent = shown(request.mimetype) if request.mimetype else "nothing"
         raise ApiError(415, f"Content-Type must be application/json, got {sent}")
     body = await request.get_data(as_text=False)
     assert isinstance(body, bytes)
@@ -30,14 +37,17 @@ async def json_body() -> bytes:
 async def create() -> Response:
     """Store an event; 201 means that it is committed."""
     event = decode_object(await json_body(), NewEvent)
-    stored = await backend().events.create_event(event)
-    return json_response(stored.to_wire(), 201, {"Location": f"/api/events/{stored.event_id}"})
+    with trio.move_on_after(COMMIT_TIMEOUT):
+        stored = await backend().events.create_event(event)
+        return json_response(stored.to_wire(), 201, {"Location": f"/api/events/{stored.event_id}"})
+    message = f"the event store did not answer within {COMMIT_TIMEOUT:g} s; the event may still be stored"
+    raise ApiError(503, message, code="not_stored", headers=SOON)
 
 
 @blueprint.get("/api/events")
 async def query() -> Response:
     """A page of events, oldest first."""
-    page = await backend().store.query(EventQuery.from_params(request.args.to_dict()))
+    page = await backend().store.query(EventQuery.from_params(query_parameters()))
     return json_response({"events": [event.to_wire() for event in page.events], "next": page.next})
 
 
@@ -46,5 +56,5 @@ async def get(event_id: str) -> Response:
     """One event."""
     event = await backend().store.get(event_id)
     if event is None:
-        raise ApiError(404, f"there is no event {event_id!r}")
+        raise ApiError(404, f"there is no event {shown(event_id)}")
     return json_response(event.to_wire())

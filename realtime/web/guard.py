@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from typing import Final
 
 import structlog
 from quart import Quart, Request, Response, Websocket, request, websocket
 
+from realtime.fields import shown
 from realtime.policy.origins import host_allowed, origin_allowed
 from realtime.web.backend import backend
-from realtime.web.errors import ApiError, error_response
+from realtime.web.errors import ApiError
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; frame-ancestors 'none'"
+# `ws:` and `wss:` beside 'self', which older browsers do not take to cover WebSockets of the same host.
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'none'"
 )
-_UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def check(incoming: Request | Websocket, *, origin_matters: bool) -> None:
@@ -26,46 +30,49 @@ def check(incoming: Request | Websocket, *, origin_matters: bool) -> None:
     settings = backend().settings.server
     host = incoming.headers.get("Host")
     if host is None or not host_allowed(host, settings.allowed_hosts):
-        raise ApiError(400, f"host {host!r} is not served here; see server.allowed_hosts", code="bad_host")
+        raise ApiError(400, f"host {shown(host)} is not served here; see server.allowed_hosts", code="bad_host")
     origin = incoming.headers.get("Origin")
     scheme = {"ws": "http", "wss": "https"}.get(incoming.scheme, incoming.scheme)
     if origin_matters and not origin_allowed(
         origin, scheme=scheme, host=host, allowed_origins=settings.allowed_origins
     ):
-        raise ApiError(403, f"origin {origin!r} is not allowed; see server.allowed_origins", code="bad_origin")
+        raise ApiError(403, f"origin {shown(origin)} is not allowed; see server.allowed_origins", code="bad_origin")
 
 
 def register(app: Quart) -> None:
     """Guard every route of *app*."""
+    app.before_request(_check_request)
+    app.before_websocket(_check_websocket)
+    app.after_request(_add_headers)
 
-    @app.before_request
-    async def _request() -> None:
-        structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(8))
-        check(request, origin_matters=request.method in _UNSAFE or request.path.startswith("/sse/"))
 
-    @app.before_websocket
-    async def _websocket() -> Response | None:
-        try:
-            check(websocket, origin_matters=True)
-        except ApiError as error:  # before the handshake, so that it is answered with HTTP
-            return error_response(error.status, error.code, error.message)
-        return None
+async def _check_request() -> None:
+    # Ends with the request: each has a task, and so a context, of its own.
+    structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(8))
+    check(request, origin_matters=request.method in _UNSAFE or request.path.startswith("/sse/"))
 
-    @app.after_request
-    async def _headers(response: Response) -> Response:
-        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
-        origin = request.headers.get("Origin")
-        if origin in backend().settings.server.allowed_origins:
-            _allow_origin(response, str(origin))
-        return response
+
+async def _check_websocket() -> None:
+    check(websocket, origin_matters=True)
+
+
+async def _add_headers(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    allowed = backend().settings.server.allowed_origins
+    if allowed:
+        response.vary.add("Origin")
+    origin = request.headers.get("Origin")
+    if origin in allowed:
+        _allow_origin(response, str(origin))
+    return response
 
 
 def _allow_origin(response: Response, origin: str) -> None:
     """CORS for the origins that the settings allow, and for no others."""
     response.headers["Access-Control-Allow-Origin"] = origin
-    response.headers["Vary"] = "Origin"
+    response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
         response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import structlog
 from quart import Blueprint, websocket
@@ -14,6 +15,7 @@ from realtime.delivery.catalogue import UnknownTopic
 from realtime.delivery.connection import Connection
 from realtime.delivery.hub import TooManyTopics
 from realtime.delivery.outbox import Outbox
+from realtime.delivery.topics import Subscription
 from realtime.messages import (
     BadMessage,
     ClientMessage,
@@ -29,44 +31,53 @@ from realtime.web.backend import Backend, backend
 from realtime.web.errors import ApiError
 from realtime.web.feed import TOPIC as SUPERVISORS
 from realtime.web.nodes import node_to_wire
+from supervisors import Tree
 
 blueprint = Blueprint("sockets", __name__)
+logger = structlog.get_logger("realtime.sockets")
 
-Understand = Callable[[Connection, ClientMessage], None]
+STARTING: Final = "retry-after=1.0"
+"""The close reason while the tree is being started, which takes a fraction of a second."""
+
+Understand = Callable[[Backend, Connection, ClientMessage], None]
 
 
 @blueprint.websocket("/ws/events")
 async def events() -> None:
     """Each event, as it is committed."""
-    await _serve(("events",), _fixed)
+    await _serve(("events",), _understand_fixed)
 
 
 @blueprint.websocket("/ws/supervisors")
 async def supervisors() -> None:
     """The whole tree once, then each change."""
-    if backend().tree is None:
-        wire = await open_wire(websocket)
-        await wire.aclose(CloseCode.RESTART, "retry-after=1.0")  # it is still being started
-        return
-    await _serve((SUPERVISORS,), _fixed, first=_snapshot_of_tree)
+    tree = backend().tree
+    if tree is None:
+        await _send_away(CloseCode.RESTART, STARTING)
+    else:
+        await _serve((SUPERVISORS,), _understand_fixed, begin=partial(_send_tree, tree))
 
 
 @blueprint.websocket("/ws/tasks/<task_id>")
 async def task(task_id: str) -> None:
     """A task's progress; there are no tasks yet, so every id is unknown."""
     if not messages.is_task_id(task_id):
-        raise ApiError(404, f"task id {task_id!r} must be {messages.ID_GRAMMAR}")
-    wire = await open_wire(websocket)
-    await wire.aclose(CloseCode.NO_SUCH_TASK, "no such task")
+        raise ApiError(404, f"a task's id is {messages.ID_GRAMMAR}")
+    await _send_away(CloseCode.NO_SUCH_TASK, "no such task")
 
 
 @blueprint.websocket("/ws/<session_id>")
 async def session(session_id: str) -> None:
     """The clock from the start, and every topic that the client subscribes to."""
     if not messages.is_session_id(session_id):
-        raise ApiError(404, f"session id {session_id!r} must be {messages.ID_GRAMMAR}, and no stream's name")
-    own = f"session/{session_id}"
-    await _serve(("clock", own), _session, session=session_id)
+        raise ApiError(404, f"a session's id is {messages.ID_GRAMMAR}, and no stream's name")
+    await _serve(("clock", f"session/{session_id}"), _understand_session, session=session_id)
+
+
+async def _send_away(code: int, reason: str) -> None:
+    """Accept, then close: a browser cannot read the status of a failed handshake."""
+    wire = await open_wire(websocket, write_timeout=backend().settings.server.write_timeout)
+    await wire.aclose(code, reason)
 
 
 async def _serve(
@@ -74,21 +85,17 @@ async def _serve(
     understand: Understand,
     *,
     session: str | None = None,
-    first: Callable[[Backend, Connection, int], None] | None = None,
+    begin: Callable[[Connection, Subscription], None] | None = None,
 ) -> None:
-    """One connection, from its acceptance to its end."""
+    """One connection, from its acceptance to its end.
+
+    Args:
+      topics: what it is subscribed to from the start.
+      understand: called with each message of the client's.
+      begin: called with each of these subscriptions, between its confirmation and its first message.
+    """
     state = backend()
-    settings = state.settings
-    extensions: Mapping[str, Any] = websocket.scope.get("extensions") or {}
-    id = str(extensions.get(CONNECTION) or secrets.token_hex(8))
-    wire = await open_wire(websocket, write_timeout=settings.server.write_timeout)
-    connection = Connection(
-        id,
-        wire,
-        session=session,
-        outbox=Outbox(settings.delivery.mailbox_messages, settings.delivery.mailbox_bytes),
-        max_inbound_per_second=settings.delivery.max_inbound_per_second,
-    )
+    connection = await _open(state, session)
 
     async def handle(text: str | bytes) -> None:
         try:
@@ -96,68 +103,84 @@ async def _serve(
         except BadMessage as problem:
             connection.reject(str(problem))
         else:
-            understand(connection, message)
+            understand(state, connection, message)
 
     with state.hub.registered(connection):
         for topic in topics:
             subscription = state.hub.subscribe(connection, topic)
-            if first is not None:
-                first(state, connection, subscription.offset)
+            if begin is not None:
+                begin(connection, subscription)
         await connection.run(handle)
 
 
-def _snapshot_of_tree(state: Backend, connection: Connection, offset: int) -> None:
-    """The root node, between the confirmation and the first change."""
-    if state.tree is not None:
-        node = node_to_wire(state.tree.snapshot(), tracebacks=state.settings.server.debug)
-        connection.reply(messages.published("snapshot", SUPERVISORS, offset, node))
+async def _open(state: Backend, session: str | None) -> Connection:
+    settings = state.settings
+    extensions: Mapping[str, Any] = websocket.scope.get("extensions") or {}
+    # Without one of the transport's own: on another server.
+    id = str(extensions.get(CONNECTION) or secrets.token_hex(8))
+    return Connection(
+        id,
+        await open_wire(websocket, write_timeout=settings.server.write_timeout),
+        session=session,
+        outbox=Outbox(settings.delivery.mailbox_messages, settings.delivery.mailbox_bytes),
+        max_inbound_per_second=settings.delivery.max_inbound_per_second,
+    )
 
 
-def _fixed(connection: Connection, message: ClientMessage) -> None:
-    """What a client says on a stream that is what it is."""
+def _send_tree(tree: Tree, connection: Connection, subscription: Subscription) -> None:
+    """The root node; its offset is that of the last change before it."""
+    node = node_to_wire(tree.snapshot(), tracebacks=backend().settings.server.debug)
+    connection.reply(messages.published("snapshot", subscription.topic, subscription.offset, node))
+
+
+# --- what clients say ----------------------------------------------------------------------------------------------
+
+
+def _understand_fixed(_state: Backend, connection: Connection, message: ClientMessage) -> None:
+    """On a stream that is what it is."""
+    if not _heartbeat(connection, message):
+        _not_supported(connection, message, "this stream accepts ping and pong; use /ws/<session_id> to choose topics")
+
+
+def _understand_session(state: Backend, connection: Connection, message: ClientMessage) -> None:
+    """On a session, whose client chooses its topics."""
+    if isinstance(message, Subscribe):
+        _subscribe(state, connection, message.topic)
+    elif isinstance(message, Unsubscribe):
+        _unsubscribe(state, connection, message.topic)
+    elif not _heartbeat(connection, message):
+        _not_supported(connection, message, "a session accepts subscribe, unsubscribe, ping and pong")
+
+
+def _heartbeat(connection: Connection, message: ClientMessage) -> bool:
+    """Answer a ping; whether the message was one, or a pong, which was a sign of life by coming."""
     if isinstance(message, Ping):
         connection.pong(message.timestamp)
-    elif not isinstance(message, Pong):
-        connection.reply(
-            messages.error(
-                "not_supported",
-                "this stream accepts ping and pong only; use /ws/<session_id> to choose topics",
-                topic=getattr(message, "topic", None),
-                id=getattr(message, "id", None),
-            )
-        )
+    return isinstance(message, Ping | Pong)
 
 
-def _session(connection: Connection, message: ClientMessage) -> None:
-    """What a client says on its session."""
-    if isinstance(message, Subscribe):
-        _subscribe(connection, message.topic)
-    elif isinstance(message, Unsubscribe):
-        if not backend().hub.unsubscribe(connection, message.topic):
-            text = f"there is no subscription to {message.topic!r}"
-            connection.reply(messages.error("not_subscribed", text, topic=message.topic))
-    elif isinstance(message, Ping):
-        connection.pong(message.timestamp)
-    elif not isinstance(message, Pong):
-        connection.reply(
-            messages.error(
-                "not_supported",
-                "a session accepts subscribe, unsubscribe, ping and pong",
-                topic=getattr(message, "topic", None),
-                id=getattr(message, "id", None),
-            )
-        )
+def _not_supported(connection: Connection, message: ClientMessage, text: str) -> None:
+    topic, id = getattr(message, "topic", None), getattr(message, "id", None)
+    connection.reply(messages.error("not_supported", text, topic=topic, id=id))
 
 
-def _subscribe(connection: Connection, topic: str) -> None:
+def _subscribe(state: Backend, connection: Connection, topic: str) -> None:
     if topic.startswith("session/") and topic != f"session/{connection.session}":
         connection.reply(messages.error("not_allowed", "this topic belongs to another session", topic=topic))
         return
     try:
-        backend().hub.subscribe(connection, topic)
+        state.hub.subscribe(connection, topic)
     except UnknownTopic as error:
         connection.reply(messages.error("unknown_topic", str(error), topic=topic))
     except TooManyTopics as error:
         connection.reply(messages.error("too_many_topics", str(error), topic=topic))
     else:
-        structlog.get_logger("realtime.sockets").debug("subscribed", topic=topic)
+        logger.debug("subscribed", topic=topic)
+
+
+def _unsubscribe(state: Backend, connection: Connection, topic: str) -> None:
+    if state.hub.unsubscribe(connection, topic):
+        logger.debug("unsubscribed", topic=topic)
+    else:
+        text = f"there is no subscription to {topic!r}"
+        connection.reply(messages.error("not_subscribed", text, topic=topic))

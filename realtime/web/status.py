@@ -1,20 +1,16 @@
-"""The tree, its health and the process's figures over HTTP; and an operator's hand on the tree."""
+"""The tree and its health over HTTP, and an operator's hand on it."""
 
 from __future__ import annotations
 
 import ipaddress
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import attrs
-import psutil
 import structlog
-import trio
 from quart import Blueprint, Response, request
 
 from realtime.policy.verdict import Verdict, health_verdict
 from realtime.web.backend import backend
-from realtime.web.errors import ApiError, json_response
+from realtime.web.errors import SOON, ApiError, json_response
 from realtime.web.nodes import node_to_wire
 from supervisors import (
     ChildNotRunning,
@@ -43,7 +39,7 @@ def running_tree() -> Tree:
     """
     tree = backend().tree
     if tree is None:
-        raise ApiError(503, "the server is starting; try again in a moment")
+        raise ApiError(503, "the server is starting; try again in a moment", headers=SOON)
     return tree
 
 
@@ -119,9 +115,12 @@ def _operate(action: str, path: str, act: Callable[[], None]) -> Response:
 
 def _from_loopback(address: str | None) -> bool:
     try:
-        return ipaddress.ip_address(address or "").is_loopback
+        found = ipaddress.ip_address(address or "")
     except ValueError:
         return False
+    # A socket that listens on both families shows IPv4 addresses as ::ffff:127.0.0.1, which is_loopback denies.
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 # --- health --------------------------------------------------------------------------------------------------------
@@ -130,75 +129,42 @@ def _from_loopback(address: str | None) -> bool:
 def verdict() -> Verdict:
     """How the process fares, derived from its tree."""
     tree = backend().tree
-    nodes = () if tree is None else tuple(tree.snapshot().walk())
-    troubled = {n.path: "; ".join(n.reasons) for n in nodes if n.health != "ok" and n.kind == "worker"}
-    root = nodes[0] if nodes else None
+    root = None if tree is None else tree.snapshot()
     return health_verdict(
         phase=backend().phase,
         root_failing=root is not None and (root.health == "failing" or root.state not in ("running", "stopping")),
-        troubled=troubled,
+        troubled={} if root is None else {n.path or n.id: "; ".join(n.reasons) for n in _sources_of_trouble(root)},
     )
 
 
-def _answer(status: str, reasons: list[str], http_status: int) -> Response:
-    return json_response({"status": status, "reasons": reasons}, http_status, {"Cache-Control": "no-store"})
+def _sources_of_trouble(root: Node) -> list[Node]:
+    """The nodes that are not ok by themselves; a supervisor that is so for its children's sake is not among them."""
+    return [n for n in root.walk() if n.health != "ok" and all(child.health == "ok" for child in n.children or ())]
 
 
 @blueprint.get("/api/health")
 async def health() -> Response:
     """``ok`` and ``degraded`` are 200, ``failing`` is 503."""
     found = verdict()
-    return _answer(found.status, found.reasons, 503 if found.status == "failing" else 200)
+    status = 503 if found.status == "failing" else 200
+    return json_response({"status": found.status, "reasons": found.reasons}, status)
 
 
 @blueprint.get("/api/health/live")
 async def live() -> Response:
     """503 only when the root is failing: then a restart of the process is what helps."""
     found = verdict()
-    return _answer("ok" if found.live else "failing", [] if found.live else found.reasons, 200 if found.live else 503)
+    return _passed(found.live, found)
 
 
 @blueprint.get("/api/health/ready")
 async def ready() -> Response:
     """503 while the process starts or drains: then clients are to be sent elsewhere."""
     found = verdict()
-    return _answer(
-        "ok" if found.ready else "failing", [] if found.ready else found.reasons, 200 if found.ready else 503
-    )
+    return _passed(found.ready, found)
 
 
-# --- figures -------------------------------------------------------------------------------------------------------
-
-
-@blueprint.get("/api/metrics")
-async def metrics() -> Response:
-    """The process's figures as JSON; counters count from its start."""
-    return json_response(figures(), headers={"Cache-Control": "no-store"})
-
-
-def figures() -> Mapping[str, object]:
-    """What ``/api/metrics`` shows."""
-    state = backend()
-    hub = state.hub.statistics()
-    process = psutil.Process()
-    loop = trio.lowlevel.current_statistics()
-    nodes = () if state.tree is None else tuple(state.tree.snapshot().walk())
-    return {
-        "process": {
-            "rss_bytes": process.memory_info().rss,
-            "cpu_s": round(sum(process.cpu_times()[:2]), 3),
-            "open_files": process.num_fds(),
-            "threads": process.num_threads(),
-            "uptime_s": round(time.time() - process.create_time(), 3),
-        },
-        "connections": {"open": hub.connections},
-        "messages": {"published": hub.published, "deliveries": hub.deliveries, "dropped": hub.dropped},
-        "topics": {topic.topic: attrs.asdict(topic) for topic in state.hub.topics()},
-        "store": attrs.asdict(state.store.statistics()),
-        "supervisors": {
-            "restarts": sum(n.restarts for n in nodes),
-            "not_ok": sum(n.health != "ok" for n in nodes if n.kind == "worker"),
-            "nodes": len(nodes),
-        },
-        "loop": {"tasks": loop.tasks_living, "runnable": loop.tasks_runnable},
-    }
+def _passed(passed: bool, found: Verdict) -> Response:
+    if passed:
+        return json_response({"status": "ok", "reasons": []})
+    return json_response({"status": "failing", "reasons": found.reasons}, 503)
