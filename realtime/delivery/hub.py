@@ -118,12 +118,11 @@ class Hub(Registry):
     def publish_nowait(
         self, topic: str, type: str, data: object, *, key: str | None = None, offset: int | None = None
     ) -> int:
-        """Publish *data* as a message of *type* and return its offset. Never blocks, and fails for no
-        client's sake.
+        """Publish *data* as a message of *type* and return its offset.
 
-        Subscribers get it with the flusher's next turn. Nothing is encoded if nobody would get it. A topic
-        known by its prefix alone has no numbers while nobody subscribes: then the message goes nowhere, as
-        offset 0.
+        Never blocks, and fails for no client's sake. Subscribers get it with the flusher's next turn. Nothing is
+        encoded if nobody would get it. A topic known by its prefix alone has no numbers while nobody subscribes: then
+        the message goes nowhere, as offset 0.
 
         Args:
           key: under `conflate`, replaces what is queued of the same key.
@@ -142,8 +141,7 @@ class Hub(Registry):
         return state.offset
 
     async def publish(self, topic: str, type: str, data: object, *, key: str | None = None) -> int:
-        """Publish like `publish_nowait`, then wait for subscribers that have no room and whose topic says
-        `wait`.
+        """Publish like `publish_nowait`, then wait for who has no room, if the topic's policy is `wait`.
 
         The others get the message first. Who has no room after the topic's ``wait_seconds`` is closed with
         4000. Always a checkpoint. If cancelled, the message is published all the same, and the wait is over
@@ -206,9 +204,7 @@ class Hub(Registry):
                 await self._wakeup.sleep()
                 steps = 0
                 continue
-            topic = next(iter(self._unfinished))
-            del self._unfinished[topic]
-            steps += self._deliver(topic, STEPS_PER_CHECKPOINT - steps)
+            steps += self._deliver(next(iter(self._unfinished)), STEPS_PER_CHECKPOINT - steps)
             if steps >= STEPS_PER_CHECKPOINT:
                 await trio.lowlevel.checkpoint()
                 steps = 0
@@ -222,16 +218,17 @@ class Hub(Registry):
             self._fault = self._fault or error
             self._wakeup.wake()
             steps = 1
+        finally:
+            self._unfinished.pop(topic, None)
+            if topic.unfinished:
+                self._unfinished[topic] = None
         self._deliveries += steps
-        if topic.unfinished:
-            self._unfinished[topic] = None
         return steps
 
     def _flush(self, topic: Topic) -> None:
         """Deliver all that is on its way, here and now."""
         while topic.unfinished:
             self._deliver(topic, None)
-        self._unfinished.pop(topic, None)
 
     # --- subscribers ---
 

@@ -15,6 +15,7 @@ from realtime.delivery.outbox import Outbox
 from realtime.delivery.topics import Topic
 from realtime.policy.lag import Overflow
 from realtime.settings import Settings, TopicSettings
+from supervisors import Backoff, ChildSpec, SupervisorSpec, open_tree
 
 from .conftest import a_world
 from .memory_wire import MemoryWire
@@ -598,6 +599,25 @@ async def test_a_crash_of_the_flusher_loses_no_message_and_no_subscriber():
         await world.start_flusher()
         await settle()
         assert all(client.wire.offsets() == list(range(1, offset + 1)) for client in clients)
+
+
+async def test_under_a_supervisor_a_crash_of_the_flusher_is_a_restart_that_no_client_notices(autojump_clock):
+    async with a_world(flusher=False) as world:
+        spec = SupervisorSpec([ChildSpec("hub", world.hub.run, backoff=Backoff(first=0.5, maximum=5.0))])
+        async with open_tree(spec, id="root") as tree:
+            client = world.client(OLD, max_messages=100)
+            await settle()
+            for _ in range(3):
+                publish(world, 2)
+                tree.crash("hub", RuntimeError("a bug"))
+                publish(world, 2)
+                await settle()
+                publish(world, 1)  # the first restart comes at once, the others after a delay
+                await trio.sleep(3)
+            assert client.wire.offsets() == list(range(1, 16))
+            assert client.closed is None
+            assert tree.find("hub").restarts == 3
+            assert tree.find("hub").stats["published"] == 15
 
 
 async def test_a_flusher_cancelled_between_two_subscribers_leaves_nobody_out_and_serves_nobody_twice():
