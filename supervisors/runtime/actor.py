@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -15,9 +15,9 @@ from .timers import Agenda, Entry
 
 Message = TypeVar("Message")
 
-# Messages handled between two checkpoints: enough to spread the cost of a task switch (about 2.5 us), few enough that
-# an actor whose handlers never wait does not hold up the loop.
-BATCH = 32
+# Messages handled between two checkpoints: enough to spread the cost of a task switch, about 2.5 us (with 32 casts cost
+# 1.3 times as much), few enough that an actor whose handlers never wait does not hold up the loop.
+BATCH = 64
 
 
 class Stop:
@@ -89,8 +89,10 @@ class Timers:
         """Begin to wait for *timer*."""
         return timer.wait_in(self._agenda)
 
-    def __len__(self) -> int:
-        return len(self._agenda)
+    @property
+    def entries(self) -> Sized:
+        """Empty if there are none; always the same object."""
+        return self._agenda.entries
 
     def next_due(self) -> float:
         """When the next timer is due, in :func:`trio.current_time` seconds; infinity without one."""
@@ -180,21 +182,23 @@ async def _step(actor: Actor[Any], cell: Cell) -> None:
             await cell.mailbox.wait_nonempty()
         await trio.lowlevel.checkpoint()
     mailbox = cell.mailbox
+    # What is asked for each message is kept at hand: a property or a method more costs 0.05 us to 0.1 us of 0.4.
+    set_timers, urgent, data = timers.entries, mailbox.urgent, mailbox.data
     ticked = False
     for _ in range(BATCH - 1):
-        if timers:
+        if set_timers:
             # A tick that is due goes first, but not twice in a row while messages wait, and never before a control
             # message: a handler slower than its own timer must neither starve the mailbox nor be deaf to a stop.
-            ticked = not (mailbox.control or (ticked and len(mailbox)))
+            ticked = not (urgent or (ticked and data))
             timer = timers.pop_due(trio.current_time()) if ticked else None
             if timer is not None:
                 await actor.handle_cast(timer.message)
                 continue
             ticked = False
-        if not mailbox.waiting:
+        if not (data or urgent):
             return
         message = mailbox.receive_nowait()
-        if isinstance(message, Call | Stop):
+        if type(message) is Call or type(message) is Stop:
             await _handle(actor, cell, message)
         else:
             await actor.handle_cast(message)

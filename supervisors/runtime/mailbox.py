@@ -43,8 +43,6 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
     __slots__ = (
         "_capacity",
         "_closed",
-        "_control",
-        "_data",
         "_dropped",
         "_on_drop",
         "_path",
@@ -52,7 +50,9 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         "_receiver",
         "_refused",
         "_senders",
+        "data",
         "spec",
+        "urgent",
     )
 
     def __init__(self, spec: MailboxSpec, path: str = "", on_drop: Callable[[T], None] | None = None) -> None:
@@ -60,20 +60,22 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         self._path = path
         self._on_drop = on_drop
         self._capacity = spec.capacity
-        self._data: deque[T] = deque()
-        self._control: deque[T] = deque()
+        self.data: deque[T] = deque()
+        """What waits, oldest first; for the receiver to look at, never to change."""
+        self.urgent: deque[T] = deque()
+        """Control messages that wait, likewise."""
         self._senders: OrderedDict[Task, T] = OrderedDict()
         self._receiver: Task | None = None
         self._closed = False
         self._received = self._dropped = self._refused = 0
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def statistics(self) -> MailboxStatistics:
         """The counters, frozen."""
         return MailboxStatistics(
-            depth=len(self._data),
+            depth=len(self.data),
             capacity=self.spec.capacity,
             received=self._received,
             dropped=self._dropped,
@@ -91,20 +93,20 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         """
         if self._closed:
             raise trio.ClosedResourceError
-        if len(self._data) < self._capacity:  # the usual case costs no verdict: 0.25 us of 0.6
-            self._data.append(value)
+        if len(self.data) < self._capacity:  # the usual case costs no verdict: 0.25 us of 0.6
+            self.data.append(value)
             if self._receiver is not None:
                 self._wake()
             return
-        verdict = admit(self.spec.overflow, len(self._data), self._capacity)
+        verdict = admit(self.spec.overflow, len(self.data), self._capacity)
         if verdict is Verdict.WAIT:
             raise trio.WouldBlock
         if verdict is Verdict.REFUSE:
             self._refused += 1
             raise MailboxFull(self._path, self.spec.capacity)
         if verdict is Verdict.EVICT_OLDEST:
-            self._drop(self._data.popleft())
-            self._data.append(value)
+            self._drop(self.data.popleft())
+            self.data.append(value)
         else:
             self._drop(value)
 
@@ -130,20 +132,10 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    @property
-    def control(self) -> bool:
-        """Whether a control message waits."""
-        return bool(self._control)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether :meth:`receive_nowait` would return a message."""
-        return bool(self._data or self._control)
-
     def send_control(self, value: T) -> None:
         """Put *value* before all others; does nothing to a closed mailbox, whose receiver is gone."""
         if not self._closed:
-            self._control.append(value)
+            self.urgent.append(value)
             self._wake()
 
     def receive_nowait(self) -> T:
@@ -153,17 +145,15 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
           trio.WouldBlock: nothing waits.
           trio.EndOfChannel: it is closed and empty.
         """
-        if self._control:
-            return self._control.popleft()
-        if not self._data:
-            if self._closed:
-                raise trio.EndOfChannel
-            raise trio.WouldBlock
-        value = self._data.popleft()
+        if self.urgent:
+            return self.urgent.popleft()
+        if not self.data:
+            raise trio.EndOfChannel if self._closed else trio.WouldBlock
+        value = self.data.popleft()
         self._received += 1
         if self._senders:
             task, waiting = self._senders.popitem(last=False)
-            self._data.append(waiting)
+            self.data.append(waiting)
             reschedule(task)
         return value
 
@@ -200,7 +190,7 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
 
     async def wait_nonempty(self) -> None:
         """Return once :meth:`receive_nowait` has something to say; not a checkpoint if it has already."""
-        if not (self._control or self._data or self._closed):
+        if not (self.urgent or self.data or self._closed):
             await self._sleep()
 
     async def _sleep(self) -> None:
@@ -225,11 +215,11 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
 
     def drain(self) -> list[T]:
         """Take out everything that waits, the messages of waiting senders included, and let these go on."""
-        left = [*self._data, *self._senders.values()]
+        left = [*self.data, *self._senders.values()]
         for task in self._senders:
             reschedule(task)
-        self._data.clear()
-        self._control.clear()
+        self.data.clear()
+        self.urgent.clear()
         self._senders.clear()
         return left
 

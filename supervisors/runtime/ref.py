@@ -251,8 +251,10 @@ class Ref(Generic[AnyRequest]):
           trio.WouldBlock: the policy is ``wait`` and the mailbox is full; nothing was sent.
           MailboxFull, MailboxClosed: as in :meth:`call`; nothing was sent.
         """
+        if self._cell is None:
+            raise MailboxClosed(self.name)
         try:
-            self._bound().mailbox.send_nowait(message)
+            self._cell.mailbox.send_nowait(message)
         except trio.ClosedResourceError:
             raise MailboxClosed(self.path) from None
 
