@@ -35,6 +35,7 @@ from .events import (
     HealthChanged,
     Hook,
     Ignored,
+    LoopBlocked,
     Removed,
     RestartDelayed,
     Restarting,
@@ -58,7 +59,7 @@ from .spec import (
     MailboxSpec,
     SupervisorSpec,
 )
-from .tree import Budget, ChildCount, ChildInfo, LastExit, MailboxDepth, Node, render
+from .tree import Blocked, Budget, ChildCount, ChildInfo, LastExit, MailboxDepth, Node, render
 
 __all__ = [
     "BRUTAL_KILL",
@@ -68,6 +69,7 @@ __all__ = [
     "ActorCrashed",
     "ActorStopped",
     "Backoff",
+    "Blocked",
     "Budget",
     "CallCycle",
     "ChildCount",
@@ -92,6 +94,7 @@ __all__ = [
     "IllegalTransition",
     "LastExit",
     "Line",
+    "LoopBlocked",
     "Mailbox",
     "MailboxClosed",
     "MailboxDepth",

@@ -118,7 +118,34 @@ class HealthChanged:
     at: float
 
 
+@attrs.frozen
+class LoopBlocked:
+    """One step of a task kept the loop from everything else for *seconds*, or a little longer.
+
+    *path* is the child's in or below whose task it was, the root's (``""``) for a task outside the tree; *task* is
+    Trio's name of it.  *where* is the innermost line outside the standard library, as ``file:line in function``, and
+    *stack* the lines that led to the one that was running, that one last.
+    """
+
+    path: str
+    task: str
+    seconds: float
+    where: str
+    stack: tuple[str, ...]
+    at: float
+
+
 Event: TypeAlias = (
-    Started | Exited | StartFailed | Ignored | RestartDelayed | Restarting | GaveUp | Stuck | Removed | HealthChanged
+    Started
+    | Exited
+    | StartFailed
+    | Ignored
+    | RestartDelayed
+    | Restarting
+    | GaveUp
+    | Stuck
+    | Removed
+    | HealthChanged
+    | LoopBlocked
 )
 Hook: TypeAlias = Callable[[Event], None]

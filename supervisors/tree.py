@@ -56,6 +56,19 @@ class MailboxDepth:
 
 
 @attrs.frozen
+class Blocked:
+    """How often a watchdog saw steps of a child's tasks block the loop, and for how many seconds."""
+
+    count: int = 0
+    longest: float = 0.0
+    last: float = 0.0
+
+    def and_one_of(self, seconds: float) -> Blocked:
+        """These figures and one blockage more."""
+        return Blocked(self.count + 1, max(self.longest, seconds), seconds)
+
+
+@attrs.frozen
 class LastExit:
     """How the last generation that ended did so; *seconds_ago* at the moment of the snapshot."""
 

@@ -18,6 +18,7 @@ from ..errors import ActorCrashed, ActorStopped, Ignore, NotStarted, RestartInte
 from ..exits import KILLED, NORMAL, SHUTDOWN, Exit, crashed
 from ..policy.lifecycle import LifecycleEvent, State, advance
 from ..spec import BRUTAL_KILL, ChildSpec, keywords_wanted
+from ..tree import Blocked
 from .actor import Actor, ActorContext, Stop, run_actor
 from .ref import Cell, Ref
 from .timers import Entry
@@ -96,6 +97,7 @@ class Child:
         "_wants",
         "asked",
         "attempt",
+        "blocked",
         "cell",
         "exit_pending",
         "failures",
@@ -118,6 +120,7 @@ class Child:
         "stopping",
         "stuck",
         "supervisor",
+        "task",
         "timer",
         "up",
         "value",
@@ -147,6 +150,10 @@ class Child:
         self.value: Any = None
         self.stopping: trio.Event | None = None
         self.gone: trio.Event | None = None
+        self.task: trio.lowlevel.Task | None = None
+        """Where it runs now; how to find from a task back to the child."""
+        self.blocked: Blocked | None = None
+        """How its steps blocked the loop, if a watchdog saw one."""
         self.timer: Entry[Any] | None = None
         """What its supervisor is to do about it if it stays in this state; leaving the state takes it back."""
         self._outcome: Outcome | None = None
@@ -317,6 +324,7 @@ class Child:
     async def _run(self, body: Callable[[], Awaitable[object]]) -> None:
         """One generation, from its first step to its last; nothing but a foreign cancellation or exit leaves it."""
         assert self._scope is not None
+        self.task = trio.lowlevel.current_task()
         try:
             with self._scope:
                 await body()
@@ -353,7 +361,7 @@ class Child:
         """The task is over; tell everybody whom it concerns.  Runs without a checkpoint."""
         was_up = self.up
         self.up = False
-        self._scope = None
+        self._scope = self.task = None
         self.stuck = False
         self.advance("ended")
         if self.cell is not None:

@@ -97,6 +97,12 @@ def _mailbox(child: Child) -> MailboxDepth | None:
 
 
 def _stats(child: Child) -> Mapping[str, Any]:
+    """What the child reports and, under ``loop_blocked``, what a watchdog has seen of it."""
+    reported = _reported(child)
+    return reported if child.blocked is None else {**reported, "loop_blocked": attrs.asdict(child.blocked)}
+
+
+def _reported(child: Child) -> Mapping[str, Any]:
     """What the child itself reports: a mapping or an attrs value from its ``statistics()``."""
     statistics = getattr(child.value, "statistics", None) if child.up and child.supervisor is None else None
     if not callable(statistics):
