@@ -83,7 +83,8 @@ class SocketWire(Wire):
     async def send(self, frames: Sequence[Frame]) -> None:
         """See `Wire.send`. Several frames go out in one call."""
         self._check_taken()
-        if self._end is not None or self._gone:
+        # One that broke the rules still hears what waits for it, and last of all why it is sent away.
+        if self._gone or isinstance(self._end, PeerClosed):
             await trio.lowlevel.checkpoint()
             raise trio.BrokenResourceError("the peer is gone")
         self._close_sent |= any(frame.opcode == CLOSE for frame in frames)

@@ -197,6 +197,21 @@ async def test_a_broken_rule_is_told_with_the_code_that_is_due(sent: bytes, code
             await e.client.aclose()
 
 
+async def test_who_broke_a_rule_still_hears_what_was_on_its_way() -> None:
+    """Its owner may be writing just then, and a write that failed would be taken for a peer that is gone."""
+    async with ends() as e:
+        await e.client.send_all(masked(3))
+        with pytest.raises(PeerMisbehaved):
+            await e.wire.receive()
+        await e.wire.send([frames.text(b"on its way")])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(e.wire.aclose, 1000)
+            heard = await read_to_end(e.client)
+            await e.client.aclose()
+    assert b"on its way" in heard
+    assert close_code(heard) == 1002
+
+
 async def test_too_much_is_told_with_the_limit() -> None:
     async with ends(max_message_bytes=10) as e:
         await e.client.send_all(masked(TEXT, b"x" * 11))
