@@ -194,10 +194,12 @@ class Connection:
             try:
                 await self.wire.send(batch)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                # The reader ends this: it may yet find what the client said before it left, and its Close frame.
                 self._broken = True
-                self._limit(ABORT_SECONDS)
-                await trio.sleep_forever()
+                if self.closed is None:
+                    # The reader ends this: it may yet find what the client said before it left, and its Close frame.
+                    self._limit(ABORT_SECONDS)
+                    await trio.sleep_forever()
+                return
             except WriteStalled as stalled:
                 self.closed = self.closed or Closed(CloseCode.TOO_SLOW, str(stalled), "server")
                 return
@@ -218,7 +220,9 @@ class Connection:
             elif self.closed is None:
                 unasked = (CloseCode.RESTART if cancelled else CloseCode.HANDLER_FAILED, "")
                 self.closed = Closed(*(self.outbox.closing or unasked), "server")
-            if not self._writing and self.closed.by != "nobody":
+            # A frame that was cut off can have no other behind it. Whether one was when the peer closed and the
+            # write failed for it, only the wire can know.
+            if self.closed.by != "nobody" and (self._broken or not self._writing):
                 # 1005 stands for a Close frame without a code, and is itself never sent (RFC 6455 section
                 # 7.4.1).
                 code = CloseCode.NORMAL if self.closed.code == _NO_CODE else self.closed.code

@@ -87,10 +87,11 @@ class MemoryWire(Wire):
         assert self.writers == 1
         try:
             await trio.lowlevel.checkpoint()
+            if not self.broken:
+                with trio.move_on_after(self._write_timeout):
+                    await self._go.wait()
             if self.broken:
                 raise trio.BrokenResourceError
-            with trio.move_on_after(self._write_timeout):
-                await self._go.wait()
             if not self._go.is_set():
                 raise WriteStalled(self._write_timeout)
             self.sent.extend(frames_)

@@ -260,7 +260,21 @@ async def test_what_the_peer_said_before_a_broken_write_is_still_heard(start):
     await life.ended.wait()
     assert life.handled == ["last words"]
     assert life.result == Closed(1001, "bye", "client")
-    assert life.wire.closed_with is None
+    assert life.wire.closed_with == (1001, "")
+
+
+async def test_a_write_that_fails_because_the_peer_has_closed_holds_nothing_up(start, autojump_clock):
+    life = await start(stalled=True)
+    life.connection.outbox.offer(made("t", 1))
+    await wait_all_tasks_blocked()
+    life.wire.peer_closes(1001, "bye")
+    await wait_all_tasks_blocked()
+    life.wire.broken = True
+    life.wire.release()
+    await life.ended.wait()
+    assert trio.current_time() == 0
+    assert life.result == Closed(1001, "bye", "client")
+    assert life.wire.closed_with == (1001, "")
 
 
 async def test_a_write_under_way_when_the_peer_closes_may_end_so_that_the_close_is_answered(start, autojump_clock):
