@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -76,6 +77,7 @@ class WebSocketStream(WSStream):
             await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _open(self, request: Request) -> None:
+        self.start_time = time()  # for Hypercorn's access log, which asks for it even where there is none
         try:
             self.handshake = PlainHandshake(request.headers, request.http_version)
             path, _, query_string = request.raw_path.partition(b"?")

@@ -114,6 +114,14 @@ async def test_a_refusal_has_its_status_and_its_body() -> None:
         assert b"connection: close" in answer.lower()
 
 
+async def test_a_refusal_is_no_failure() -> None:
+    with capture_logs() as lines:
+        async with running(make_app().quart) as server:
+            assert (await http(server.port, upgrade("/ws/forbidden"))).startswith(b"HTTP/1.1 403")
+            assert (await http(server.port, upgrade("/ws/nowhere"))).startswith(b"HTTP/1.1 404")
+    assert not lines
+
+
 async def test_a_path_that_is_not_there() -> None:
     async with running(make_app().quart) as server:
         assert (await http(server.port, upgrade("/ws/nowhere"))).startswith(b"HTTP/1.1 404")
