@@ -107,7 +107,8 @@ class DynamicSupervisor(_Pool):
     def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
         """Report it; one whose end has no consequences is forgotten at once, without a turn of the loop."""
         idle = child.spec.restart == "temporary" and not child.spec.significant
-        concerns_nobody = child.asked or (was_up and idle)
+        never_up = not was_up and child.generation == 0  # its starter is told, and may try again with this id at once
+        concerns_nobody = child.asked or never_up or (was_up and idle)
         child.asked = concerns_nobody
         super().child_ended(child, exit, was_up=was_up)
         if concerns_nobody:
@@ -118,7 +119,7 @@ class DynamicSupervisor(_Pool):
             await super()._on_exit(child)
             return
         child.exit_pending = False
-        if child.declined or child.generation == 0:
+        if child.declined:
             self._at_rest(child)
         else:
             await self._on_failure(child, child.start_error, None)
