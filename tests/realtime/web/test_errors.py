@@ -7,19 +7,7 @@ import trio
 from realtime.ports import AppendFailed, StoreStopped
 from realtime.web.errors import CODES, ApiError
 
-from ..in_process import make_settings, running
-
-
-async def error_of(answer, status, code):
-    """The error in *answer*, which has to have that *status* and *code* and the one form."""
-    body = await answer.get_json()
-    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/json"), body
-    assert list(body) == ["error"]
-    assert list(body["error"]) == ["code", "message", "details"]
-    assert body["error"]["code"] == code
-    assert body["error"]["message"]
-    assert answer.headers["Cache-Control"] == "no-store"
-    return body["error"]
+from ..in_process import error_of, make_settings, running
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/api", "/api/nothing", "/api/events/", "/api//events", "/ws/", "/%00"])
