@@ -278,15 +278,13 @@ class ChildSpec:
 
 
 def _check_ref(child: ChildSpec) -> None:
-    from .runtime.actor import Actor  # here and not at the top: they are made of what stands in this module
-    from .runtime.ref import Ref, SupervisorRef
-
-    actor = isinstance(child.start, type) and issubclass(child.start, Actor)
-    wanted = SupervisorRef if child.is_supervisor else Ref if actor else None
+    # By what they offer and not by their classes, which are made of what stands in this module.
+    actor = isinstance(child.start, type) and hasattr(child.start, "handle_call")
+    wanted = "SupervisorRef" if child.is_supervisor else "Ref" if actor else None
     if wanted is None:
         raise TypeError(f"ref of child {child.id!r} has no meaning: only actors and supervisors are reached by one")
-    if not isinstance(child.ref, wanted):
-        raise TypeError(f"ref of child {child.id!r} must be a {wanted.__name__}, got {child.ref!r}")
+    if not hasattr(child.ref, "start_child" if child.is_supervisor else "call"):
+        raise TypeError(f"ref of child {child.id!r} must be a {wanted}, got {child.ref!r}")
 
 
 def keywords_wanted(start: Callable[..., Any], offered: Sequence[str]) -> frozenset[str]:
