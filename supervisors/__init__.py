@@ -50,6 +50,7 @@ from .runtime.process import Command, ProcessStatistics, Program
 from .runtime.readiness import FileDescriptor, Line, Port
 from .runtime.ref import Ref, Request, SupervisorRef
 from .runtime.root import Tree, open_tree
+from .runtime.watchdog import Watchdog
 from .spec import (
     BRUTAL_KILL,
     INFINITY,
@@ -127,6 +128,7 @@ __all__ = [
     "Timer",
     "TooManyChildren",
     "Tree",
+    "Watchdog",
     "WrongKind",
     "open_tree",
     "render",

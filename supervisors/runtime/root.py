@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import trio
@@ -22,6 +22,7 @@ from .dynamic import make_supervisor
 from .ref import Ref, SupervisorRef
 from .snapshot import snapshot
 from .supervisor import Supervisor
+from .watchdog import Watchdog
 
 
 class Tree:
@@ -220,6 +221,7 @@ async def open_tree(
     id: str = "root",
     on_event: Hook | None = None,
     random: Callable[[], float] = random.random,
+    watchdog: Watchdog | None = None,
 ) -> AsyncIterator[Tree]:
     """Run a tree around a block: it is up when the block begins, and stopped in an orderly way when it is left.
 
@@ -230,6 +232,7 @@ async def open_tree(
     Args:
       on_event: called with each :data:`~supervisors.Event`, in the tasks of the tree; must not block.
       random: a source of numbers in [0, 1), for jitter.
+      watchdog: tells who blocks the loop, from the first start to the last stop; without one nobody looks.
 
     Raises:
       StartError: a child did not start; nothing is left running.
@@ -241,22 +244,24 @@ async def open_tree(
     tree = Tree(root, context)
     failures: list[Exception] = []
     try:
-        async with trio.open_nursery() as nursery:
-            root.begin(nursery)
-            await root.wait_ready()
-            if root.start_error is None:
-                nursery.start_soon(_cancel_when_gone, root, nursery.cancel_scope, name="wait for the root")
-                try:
-                    yield tree
-                except BaseException as error:
-                    # Of what the root's end did to the block, keep what the block made of it; else a crash is a kill.
-                    failed, rest = divide(error)
-                    if failed is None or (rest is not None and root.alive):
-                        raise
-                    failures.append(failed)
-                    if rest is not None:
-                        raise rest from None
-                await tree.stop()
+        with nullcontext() if watchdog is None else watchdog.watch(root, context):
+            async with trio.open_nursery() as nursery:
+                root.begin(nursery)
+                await root.wait_ready()
+                if root.start_error is None:
+                    nursery.start_soon(_cancel_when_gone, root, nursery.cancel_scope, name="wait for the root")
+                    try:
+                        yield tree
+                    except BaseException as error:
+                        # Of what the root's end did to the block, keep what the block made of it; else a crash is a
+                        # kill.
+                        failed, rest = divide(error)
+                        if failed is None or (rest is not None and root.alive):
+                            raise
+                        failures.append(failed)
+                        if rest is not None:
+                            raise rest from None
+                    await tree.stop()
     except BaseException as left:
         if not failures:
             raise
