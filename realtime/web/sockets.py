@@ -13,7 +13,7 @@ from quart import Blueprint, websocket
 from realtime import messages
 from realtime.delivery.catalogue import UnknownTopic
 from realtime.delivery.connection import Connection
-from realtime.delivery.hub import TooManyTopics
+from realtime.delivery.hub import Hub, TooManyTopics
 from realtime.delivery.outbox import Outbox
 from realtime.delivery.topics import Subscription
 from realtime.messages import (
@@ -115,16 +115,23 @@ async def _serve(
 
 async def _open(state: Backend, session: str | None) -> Connection:
     settings = state.settings
+    wire = await open_wire(websocket, write_timeout=settings.server.write_timeout)
     extensions: Mapping[str, Any] = websocket.scope.get("extensions") or {}
-    # Without one of the transport's own: on another server.
-    id = str(extensions.get(CONNECTION) or secrets.token_hex(8))
     return Connection(
-        id,
-        await open_wire(websocket, write_timeout=settings.server.write_timeout),
+        _unused_id(state.hub, extensions.get(CONNECTION)),
+        wire,
         session=session,
         outbox=Outbox(settings.delivery.mailbox_messages, settings.delivery.mailbox_bytes),
         max_inbound_per_second=settings.delivery.max_inbound_per_second,
     )
+
+
+def _unused_id(hub: Hub, of_transport: str | None) -> str:
+    """The id that the transport's log lines bear, if there is one and it is free; else one that begins with it."""
+    if of_transport is None:  # another server than ours
+        return secrets.token_hex(8)
+    # Over HTTP/2 the sockets of a page share one connection (RFC 8441).
+    return of_transport if hub.get(of_transport) is None else f"{of_transport}-{secrets.token_hex(4)}"
 
 
 def _send_tree(tree: Tree, connection: Connection, subscription: Subscription) -> None:

@@ -12,11 +12,13 @@ async def test_nobody_is_connected(system):
 
 async def test_a_connection_shows_who_it_is_and_how_it_fares(autojump_clock):
     from_there = {"client": ("192.0.2.1", 50_000)}
-    async with running(make_settings(actors={"clock": CLOCK})) as system:
-        async with system.websocket("/ws/mine", scope_base=from_there) as socket:
-            await receive(socket, 3)
-            await trio.sleep(10.5)
-            (connection,) = (await system.get("/api/connections"))["connections"]
+    async with (
+        running(make_settings(actors={"clock": CLOCK})) as system,
+        system.websocket("/ws/mine", scope_base=from_there) as socket,
+    ):
+        await receive(socket, 3)
+        await trio.sleep(10.5)
+        (connection,) = (await system.get("/api/connections"))["connections"]
     assert len(connection.pop("id")) == 16
     assert connection.pop("connected_s") == pytest.approx(10.5, abs=1)
     assert connection == {
