@@ -63,7 +63,7 @@ async def tail(
         except trio.TooSlowError:
             reason = f"nothing came for {ALIVE:g} s"
         except (OSError, HandshakeError) as error:
-            reason = str(error) or type(error).__name__
+            reason = str(error) or str(error.__cause__ or type(error).__name__)
         attempt += 1
         delay = reconnect_delay(code, reason, attempt, chance)
         if delay is None:

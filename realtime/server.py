@@ -60,7 +60,8 @@ class Process:
         try:
             await self._serve_until_stopped()
         except (StartError, RestartIntensityExceeded, Ignore) as failure:
-            logger.error("server_failed", exc_info=failure)
+            # In one line: where each of its causes came from was logged when it happened.
+            logger.error("server_failed", reason=str(failure))
             return FAILED
         logger.info("stopped")
         return 0

@@ -22,6 +22,7 @@ from supervisors import (
     RestartDelayed,
     Restarting,
     Started,
+    StartError,
     StartFailed,
     Stuck,
     Tree,
@@ -116,7 +117,9 @@ def _log(event: Event) -> None:
         # The whole tree is cancelled, as by a signal before it was up: nothing failed.
         logger.info("child_start_cancelled", path=event.path)
     elif isinstance(event, StartFailed):
-        logger.error("child_start_failed", path=event.path, exc_info=event.error)
+        # A supervisor fails with its child, whose own line has shown where.
+        where = None if isinstance(event.error, StartError) else event.error
+        logger.error("child_start_failed", path=event.path, cause=str(event.error), exc_info=where)
     elif isinstance(event, RestartDelayed):
         logger.error(
             "child_restart_delayed",
