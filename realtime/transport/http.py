@@ -1,18 +1,16 @@
-"""Hypercorn's HTTP/1.1 and HTTP/2, with our WebSockets, JSON errors and an orderly stop."""
+"""Hypercorn's HTTP/1.1, with our WebSockets, JSON errors and an orderly stop; and the choice between it and HTTP/2."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import h2.events
 import h11
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.events import Body, EndBody, Request, Response
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import (
     STREAM_ID,
     H2CProtocolRequiredError,
@@ -24,6 +22,7 @@ from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.trio.worker_context import EventWrapper
 
 from .errors import body_headers, status_body
+from .http2 import HTTP2
 from .stream import GuardedStream
 from .websocket import WebSocketStream
 
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from .tcp import GuardedTCPServer
 
 _CLOSE = (b"connection", b"close")
-# Bytes of HTTP/2 that may come without an event. h2 looks at the length of a frame only when all of it, up to
-# 16 MiB, has been kept; what was agreed on is 16 KiB for a frame and 64 KiB for the headers of a request.
-_MAX_UNPARSED: Final = 2**17
 
 
 class JSONHTTPStream(HTTPStream):
@@ -148,45 +144,6 @@ def _wants_websocket(request: h11.Request) -> bool:
     return b"upgrade" in tokens and named[b"upgrade"].strip() == b"websocket"
 
 
-class HTTP2(H2Protocol):
-    """HTTP/2 of one connection. Its WebSockets (RFC 8441) are Hypercorn's own, so they have no wire."""
-
-    def __init__(self, link: GuardedTCPServer, *args: Any) -> None:
-        super().__init__(*args)
-        self.link = link
-        self._unparsed = 0
-
-    async def handle(self, event: Event) -> None:
-        """Take what was read, or the end.
-
-        Raises:
-          trio.BrokenResourceError: what came makes no whole frame, and is too much to be one.
-        """
-        if isinstance(event, RawData):
-            self._unparsed += len(event.data)
-        await super().handle(event)
-        if self._unparsed > _MAX_UNPARSED:
-            raise trio.BrokenResourceError("the peer's frame is longer than was agreed")
-
-    async def _handle_events(self, events: list[h2.events.Event]) -> None:
-        if events:
-            self._unparsed = 0
-        await super()._handle_events(events)
-
-    async def stop(self) -> None:
-        """Asked to stop: without requests say so and close; else the last one's end does it."""
-        if self.idle:
-            self.connection.close_connection()
-            await self._flush()
-            await self.send(Updated(idle=True))
-
-    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
-        # Hypercorn negotiates permessage-deflate whenever it is offered, at 100 KiB for each connection.
-        assert request.headers is not None
-        request.headers = [item for item in request.headers if item[0] != b"sec-websocket-extensions"]
-        await super()._create_stream(request)
-
-
 class ConnectionProtocol(ProtocolWrapper):
     """Which of the two this connection speaks; it may begin as HTTP/1.1 and turn out to be HTTP/2."""
 
@@ -210,12 +167,11 @@ class ConnectionProtocol(ProtocolWrapper):
             await self._become_http2(required.data, required.headers, required.settings)
 
     async def _become_http2(self, data: bytes, *request: Any) -> None:
-        link = self._args[0]
         self.protocol = HTTP2(*self._args)
+        await self.protocol.initiate(*request)
         if not request:
             # Hypercorn takes the announcement for a request, and would wait for ever for the first real one.
-            await link.protocol_send(Updated(idle=True))
-        await self.protocol.initiate(*request)
+            await self.protocol.send(Updated(idle=True))
         if data:
             await self.protocol.handle(RawData(data))
 

@@ -28,7 +28,8 @@ from realtime.messages import CloseCode
 
 from .admission import Admission
 from .config import ServerConfig
-from .http import HTTP2, ConnectionProtocol
+from .http import ConnectionProtocol
+from .http2 import HTTP2
 from .stream import GuardedStream
 from .tasks import ConnectionContext, ConnectionTasks
 
@@ -90,6 +91,7 @@ class GuardedTCPServer(TCPServer):
             service.hypercorn,
             {"realtime.connection": id, "realtime.stopping": stopping},
         )
+        self._begun = False
         self._idle = True
         self._between_requests = False
         self._receiving = False
@@ -100,43 +102,16 @@ class GuardedTCPServer(TCPServer):
     async def run(self) -> None:
         """Serve until the connection has ended and the application with it."""
         try:
-            tls, alpn = await self._handshake()
-            peer, own = self.transport.socket.getpeername(), self.transport.socket.getsockname()
-        except (*_ENDED, trio.TooSlowError, OSError):
-            return  # nothing was said yet, so there is nobody to tell
-        family = self.transport.socket.family
-        try:
             async with self.tasks:
-                self.protocol = ConnectionProtocol(
-                    self,
-                    self.app,
-                    self.config,
-                    self.context,
-                    self.tasks,
-                    ConnectionState({}),
-                    tls,
-                    parse_socket_addr(family, peer),
-                    parse_socket_addr(family, own),
-                    self.protocol_send,
-                    alpn_protocol=alpn,
-                )
                 self.tasks.spawn(self._watch)
                 await self._read_data()
         finally:
             with trio.move_on_after(_LAST_WORD, shield=True):
                 await self._last_word()
 
-    async def _handshake(self) -> tuple[bool, str | None]:
-        """Whether TLS is spoken, and what was agreed on in it."""
-        if not isinstance(self.stream, trio.SSLStream):
-            return False, None
-        with trio.fail_after(self.settings.handshake_timeout):
-            await self.stream.do_handshake()
-        return True, self.stream.selected_alpn_protocol()
-
     async def _last_word(self) -> None:
         """If this was cancelled with a WebSocket open: say so, as far as that takes no waiting."""
-        websocket = getattr(self, "protocol", None) and self.protocol.websocket
+        websocket = self.protocol.websocket if self._begun else None
         if websocket is not None and websocket.wire.open:
             await websocket.wire.say_goodbye(CloseCode.RESTART, "retry-after=1.0")
 
@@ -144,19 +119,38 @@ class GuardedTCPServer(TCPServer):
 
     async def _read_data(self) -> None:
         """Read until the peer or we have ended the connection, and tell the protocol."""
-        self._reading.deadline = trio.current_time() + self.settings.handshake_timeout
         with self._reading:
             try:
+                await self._begin()
                 await self.protocol.initiate()
                 await self._read_on()
             except _ENDED:
                 pass  # the peer is gone, or we are: either way this was all
         self.unwatch()
+        if not self._begun:
+            return
         await self.protocol.handle(Closed())
         answered = self._lingering and self.protocol.websocket is None
         if not answered:
             # Nobody is left to be answered. A request that has been may still have something to tidy up.
             self.tasks.cancel_within(self.settings.disconnect_grace)
+
+    async def _begin(self) -> None:
+        """Make the TLS handshake, if there is one, and find out which protocol is spoken."""
+        self._reading.deadline = trio.current_time() + self.settings.handshake_timeout
+        tls, alpn = isinstance(self.stream, trio.SSLStream), None
+        if isinstance(self.stream, trio.SSLStream):
+            await self.stream.do_handshake()
+            alpn = self.stream.selected_alpn_protocol()
+        sock = self.transport.socket
+        try:
+            peer, own = (parse_socket_addr(sock.family, name()) for name in (sock.getpeername, sock.getsockname))
+        except OSError as error:
+            raise trio.BrokenResourceError("the peer left before it said anything") from error
+        common = (self.app, self.config, self.context, self.tasks, ConnectionState({}))
+        self.protocol = ConnectionProtocol(self, *common, tls, peer, own, self.protocol_send, alpn_protocol=alpn)
+        self._begun = True
+        self._reading.deadline = trio.current_time() + self.settings.handshake_timeout
 
     async def _read_on(self) -> None:
         while not (self._idle and self.stopping.is_set()):
@@ -243,7 +237,7 @@ class GuardedTCPServer(TCPServer):
         if not idle:
             self._reading.deadline = math.inf
         elif self.stopping.is_set():
-            await self._hang_up()
+            await self.protocol.stop()
         else:
             self._reading.deadline = trio.current_time() + self.settings.keep_alive_timeout
 
@@ -253,7 +247,10 @@ class GuardedTCPServer(TCPServer):
         """Wait to be asked to stop."""
         with self._watching:
             await self.stopping.wait()
-            await self.protocol.stop()
+            if self._begun:
+                await self.protocol.stop()
+            else:
+                self._reading.cancel(reason="asked to stop")
 
     def unwatch(self) -> None:
         """Nobody need wait for that any more: it has ended, or a wire's owner watches."""

@@ -160,6 +160,24 @@ async def test_a_client_that_does_not_read_is_reset() -> None:
             await until(lambda: server.open == 0, 2)
 
 
+async def test_a_cancelled_request_takes_nothing_from_the_others() -> None:
+    """Its headers are compressed with what all share: lost on the way, nobody after it is understood."""
+    async with running(make_app().quart) as server, prior_knowledge(server.port, receive_buffer=4096) as client:
+        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
+        client.h2.increment_flow_control_window(2**30)
+        flood = await client.request("GET", "/endless")
+        await trio.sleep(0.1)  # by now the socket takes no more
+        cancelled = [await client.request("GET", "/") for _ in range(5)]
+        await trio.sleep(0.05)
+        for stream_id in (flood, *cancelled):
+            client.h2.reset_stream(stream_id)
+        await client.flush()
+        last = await client.request("GET", "/nowhere")
+        while (ended := await client.wait(h2.events.StreamEnded)).stream_id != last:
+            client.events.clear()
+        assert ended.stream_id == last
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_a_client_that_vanishes_ends_its_requests(how: str) -> None:
     app = make_app()

@@ -106,6 +106,14 @@ async def test_a_slow_handshake_is_not_waited_for(certificate: Certificate) -> N
                 assert await read_all(client) == b""
 
 
+async def test_a_handshake_does_not_hold_up_the_stop(certificate: Certificate) -> None:
+    async with running(make_app().quart, **files(certificate)) as server, await connect(server.port):
+        await until(lambda: server.open == 1)
+        begun = trio.current_time()
+        await server.stop(5)
+        assert trio.current_time() - begun < 0.5
+
+
 async def test_plain_http_is_no_handshake(certificate: Certificate) -> None:
     async with running(make_app().quart, **files(certificate)) as server:
         async with await connect(server.port) as client:
