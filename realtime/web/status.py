@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 from quart import Blueprint, Response, request
 
+from realtime.fields import shown
 from realtime.policy.verdict import Verdict, health_verdict
 from realtime.web.backend import backend
 from realtime.web.errors import SOON, ApiError, json_response
@@ -52,7 +53,7 @@ async def root() -> Response:
 @blueprint.get("/api/supervisors/<path:path>")
 async def node(path: str) -> Response:
     """One node with what is below it."""
-    return _node(_found(lambda: running_tree().find(path)))
+    return _node(_find(running_tree(), path))
 
 
 def _node(node: Node) -> Response:
@@ -63,11 +64,15 @@ def _may_see_tracebacks() -> bool:
     return backend().settings.server.debug or backend().is_admin(request.headers.get("Authorization"))
 
 
-def _found(look: Callable[[], Node]) -> Node:
+def _find(tree: Tree, path: str) -> Node:
     try:
-        return look()
+        return tree.find(path)
     except NoSuchChild as error:
-        raise ApiError(404, str(error)) from error
+        raise _nothing_at(path) from error
+
+
+def _nothing_at(path: str) -> ApiError:
+    return ApiError(404, f"there is no child at {shown(path)}")
 
 
 # --- an operator's hand --------------------------------------------------------------------------------------------
@@ -81,7 +86,7 @@ async def crash(path: str) -> Response:
     if not _from_loopback(request.remote_addr):
         raise ApiError(403, "crashing is allowed from the machine itself only")
     tree = running_tree()
-    if _found(lambda: tree.find(path)).kind == "supervisor":
+    if _find(tree, path).kind == "supervisor":
         raise ApiError(409, f"{path!r} is a supervisor; crash one of its workers")
     return _operate("crash", path, lambda: tree.crash(path, CrashRequested(f"{path} was told to crash")))
 
@@ -106,7 +111,7 @@ def _operate(action: str, path: str, act: Callable[[], None]) -> Response:
     try:
         act()
     except NoSuchChild as error:
-        raise ApiError(404, str(error)) from error
+        raise _nothing_at(path) from error
     except (ChildNotRunning, ChildRunning, ChildRestarting, WrongKind, SupervisorNotRunning) as error:
         raise ApiError(409, str(error)) from error
     logger.info("operator_action", action=action, path=path, address=request.remote_addr)
