@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import attrs
 import trio
 
-from ..errors import Shutdown
+from ..exits import SHUTDOWN, Exit
 from .ref import CURRENT_ACTOR, Call, Cell, Ref, RequestExpired
 from .timers import Agenda, Entry
 
@@ -89,10 +89,8 @@ class Timers:
         """Begin to wait for *timer*."""
         return timer.wait_in(self._agenda)
 
-    @property
-    def entries(self) -> Sized:
-        """Empty if there are none; always the same object."""
-        return self._agenda.entries
+    def __bool__(self) -> bool:
+        return len(self._agenda) > 0
 
     def next_due(self) -> float:
         """When the next timer is due, in :func:`trio.current_time` seconds; infinity without one."""
@@ -114,7 +112,7 @@ class Actor(Generic[Message]):
     """
 
     context: ActorContext
-    _timers: Timers
+    _timers: Timers | None = None
 
     async def on_start(self) -> None:
         """Prepare, inside the start handshake: the actor is up when this returns.
@@ -147,79 +145,87 @@ class Actor(Generic[Message]):
 
     def send_after(self, delay: float, message: Message) -> Timer:
         """Hand *message* to :meth:`handle_cast` in *delay* seconds."""
-        return self._timers.add(Timer(trio.current_time() + delay, message, None))
+        return self._set(Timer(trio.current_time() + delay, message, None))
 
     def every(self, interval: float, message: Message) -> Timer:
         """Hand *message* to :meth:`handle_cast` each *interval* seconds: steady, late ticks skipped and counted."""
         if interval <= 0:
             raise ValueError(f"interval must be greater than 0, got {interval!r}")
-        return self._timers.add(Timer(trio.current_time(), message, interval))
+        return self._set(Timer(trio.current_time(), message, interval))
+
+    def _set(self, timer: Timer) -> Timer:
+        if self._timers is None:  # most actors never set one
+            self._timers = Timers()
+        return self._timers.add(timer)
 
 
-async def run_actor(factory: Any, cell: Cell, context: ActorContext, task_status: trio.TaskStatus[Any]) -> None:
-    """One generation of an actor, from its construction to its end; raises :class:`Shutdown` when it was asked."""
+async def run_actor(factory: Any, cell: Cell, context: ActorContext, task_status: trio.TaskStatus[Any]) -> Exit:
+    """One generation of an actor, from its construction to its end; returns when it was asked to stop.
+
+    While it is idle this frame is all there is of it, so it holds on to nothing that it needs no more.
+    """
     cell.task = trio.lowlevel.current_task()
     CURRENT_ACTOR.set(cell)
     actor: Actor[Any] = factory()
     actor.context = context
-    actor._timers = Timers()
     await actor.on_start()
-    cell.mailbox.reopen()
+    mailbox = cell.mailbox
+    mailbox.reopen()
     task_status.started(actor)
+    del factory, context, task_status
     await actor.on_continue()
     while True:
-        await _step(actor, cell)
+        if actor._timers:
+            with trio.move_on_at(actor._timers.next_due()):
+                await mailbox.wait_nonempty()
+            await trio.lowlevel.checkpoint()
+        elif mailbox.data or mailbox.urgent:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_task_rescheduled(mailbox.park())
+        if await _handle_batch(actor, cell):
+            return SHUTDOWN
 
 
-async def _step(actor: Actor[Any], cell: Cell) -> None:
-    """Wait until there is something to do, then do up to a batch of it."""
-    timers = actor._timers
-    due = timers.next_due()
-    if due == math.inf:
-        await _handle(actor, cell, await cell.mailbox.receive())
-    else:
-        with trio.move_on_at(due):
-            await cell.mailbox.wait_nonempty()
-        await trio.lowlevel.checkpoint()
+async def _handle_batch(actor: Actor[Any], cell: Cell) -> bool:
+    """Do up to a batch of what is there; True when it was asked to stop."""
     mailbox = cell.mailbox
     # What is asked for each message is kept at hand: a property or a method more costs 0.05 us to 0.1 us of 0.4.
-    set_timers, urgent, data = timers.entries, mailbox.urgent, mailbox.data
+    urgent, data = mailbox.urgent, mailbox.data
     ticked = False
-    for _ in range(BATCH - 1):
-        if set_timers:
+    for _ in range(BATCH):
+        if actor._timers:
             # A tick that is due goes first, but not twice in a row while messages wait, and never before a control
             # message: a handler slower than its own timer must neither starve the mailbox nor be deaf to a stop.
             ticked = not (urgent or (ticked and data))
-            timer = timers.pop_due(trio.current_time()) if ticked else None
+            timer = actor._timers.pop_due(trio.current_time()) if ticked else None
             if timer is not None:
                 await actor.handle_cast(timer.message)
                 continue
             ticked = False
         if not (data or urgent):
-            return
+            return False
         message = mailbox.receive_nowait()
-        if type(message) is Call or type(message) is Stop:
-            await _handle(actor, cell, message)
+        if type(message) is Call:
+            await _handle_call(actor, cell, message)
+        elif type(message) is Stop:
+            await actor.on_stop()
+            return True
         else:
             await actor.handle_cast(message)
+    return False
 
 
-async def _handle(actor: Actor[Any], cell: Cell, message: object) -> None:
-    if isinstance(message, Call):
-        if message.abandoned:
-            return
-        cell.current = message
-        try:
-            reply = await actor.handle_call(message.request)
-        except RequestExpired as expired:
-            if expired.call is not message:
-                raise
-            message.fail(expired)
-        else:
-            message.reply(reply)
-        cell.current = None
-    elif isinstance(message, Stop):
-        await actor.on_stop()
-        raise Shutdown
+async def _handle_call(actor: Actor[Any], cell: Cell, call: Call) -> None:
+    if call.abandoned:
+        return
+    cell.current = call
+    try:
+        reply = await actor.handle_call(call.request)
+    except RequestExpired as expired:
+        if expired.call is not call:
+            raise
+        call.fail(expired)
     else:
-        await actor.handle_cast(message)
+        call.reply(reply)
+    cell.current = None

@@ -326,15 +326,16 @@ class Child:
         assert self._scope is not None
         self.task = trio.lowlevel.current_task()
         try:
+            result: object = None
             with self._scope:
-                await body()
+                result = await body()
         except Exception as error:
             self._end(self._exit_of(error))
         except BaseException as error:
             # KeyboardInterrupt, SystemExit, or a cancellation from outside the tree: not ours to keep.  What came with
             # them is: it crashed, as it might have done without them.
-            # Nothing is restarted for it either: its supervisor, which may have the exit in hand before the cancellation
-            # reaches it, is about to go as well.
+            # Nothing is restarted for it either: its supervisor, which may have the exit in hand before the
+            # cancellation reaches it, is about to go as well.
             ours, foreign = divide(error)
             self.asked = True
             self._end(KILLED if ours is None else crashed(ours))
@@ -342,12 +343,14 @@ class Child:
                 raise
             raise foreign from None
         else:
-            self._end(self._exit_without_error())
+            self._end(self._exit_without_error(result))
 
-    def _exit_without_error(self) -> Exit:
+    def _exit_without_error(self, result: object) -> Exit:
         if self.injected is not None:
             return crashed(self.injected)
-        if self._scope is not None and self._scope.cancelled_caught:
+        # An actor says that it was asked to stop; what a function returns is its own business.
+        asked = self.cell is not None and result is SHUTDOWN
+        if asked or (self._scope is not None and self._scope.cancelled_caught):
             return KILLED if self.killed else SHUTDOWN
         return NORMAL
 

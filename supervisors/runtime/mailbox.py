@@ -5,7 +5,7 @@ Names and errors are Trio's.  It has one receiver, the actor; any number of task
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -62,9 +62,10 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         self._capacity = spec.capacity
         self.data: deque[T] = deque()
         """What waits, oldest first; for the receiver to look at, never to change."""
-        self.urgent: deque[T] = deque()
+        self.urgent: list[T] = []  # never more than a few, and 550 bytes smaller than a deque
         """Control messages that wait, likewise."""
-        self._senders: OrderedDict[Task, T] = OrderedDict()
+        self._senders: dict[Task, T] | None = None
+        """Who waits for room, in order, with what they send; made when the first one has to."""
         self._receiver: Task | None = None
         self._closed = False
         self._received = self._dropped = self._refused = 0
@@ -80,7 +81,7 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
             received=self._received,
             dropped=self._dropped,
             refused=self._refused,
-            senders_waiting=len(self._senders),
+            senders_waiting=len(self._senders or ()),
         )
 
     def send_nowait(self, value: T) -> None:
@@ -123,11 +124,13 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        task = current_task()
-        self._senders[task] = value
+        if self._senders is None:
+            self._senders = {}
+        task, senders = current_task(), self._senders
+        senders[task] = value
 
         def abort(_: RaiseCancelT) -> Abort:
-            del self._senders[task]
+            del senders[task]
             return Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
@@ -146,14 +149,14 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
           trio.EndOfChannel: it is closed and empty.
         """
         if self.urgent:
-            return self.urgent.popleft()
+            return self.urgent.pop(0)
         if not self.data:
             raise trio.EndOfChannel if self._closed else trio.WouldBlock
         value = self.data.popleft()
         self._received += 1
         if self._senders:
-            task, waiting = self._senders.popitem(last=False)
-            self.data.append(waiting)
+            task = next(iter(self._senders))
+            self.data.append(self._senders.pop(task))
             reschedule(task)
         return value
 
@@ -194,10 +197,17 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
             await self._sleep()
 
     async def _sleep(self) -> None:
+        await trio.lowlevel.wait_task_rescheduled(self.park())
+
+    def park(self) -> Callable[[RaiseCancelT], Abort]:
+        """Register this task to be woken; it has to wait in :func:`trio.lowlevel.wait_task_rescheduled` on the result.
+
+        For a receiver that is to hold as few frames as it can while it is idle.
+        """
         if self._receiver is not None:
             raise trio.BusyResourceError("a mailbox has one receiver")
         self._receiver = current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._stop_receiving)
+        return self._stop_receiving
 
     def _stop_receiving(self, _: RaiseCancelT) -> Abort:
         self._receiver = None
@@ -215,20 +225,22 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
 
     def drain(self) -> list[T]:
         """Take out everything that waits, the messages of waiting senders included, and let these go on."""
-        left = [*self.data, *self._senders.values()]
-        for task in self._senders:
+        senders = self._senders or {}
+        left = [*self.data, *senders.values()]
+        for task in senders:
             reschedule(task)
         self.data.clear()
         self.urgent.clear()
-        self._senders.clear()
+        senders.clear()
         return left
 
     def close(self) -> None:
         """Refuse further messages; waiting senders get :class:`trio.ClosedResourceError`.  The rest can be received."""
         self._closed = True
-        for task in self._senders:
+        senders = self._senders or {}
+        for task in senders:
             reschedule(task, outcome.Error(trio.ClosedResourceError()))
-        self._senders.clear()
+        senders.clear()
         self._wake()
 
     def reopen(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sized
 from itertools import count
 from typing import Final, Generic, TypeVar
 
@@ -44,11 +43,6 @@ class Agenda(Generic[Item]):
     def __len__(self) -> int:
         return len(self._heap) - self._dead
 
-    @property
-    def entries(self) -> Sized:
-        """Always the same object: a loop that asks often whether there is anything at all can keep it at hand."""
-        return self._heap
-
     def add(self, due: float, item: Item) -> Entry[Item]:
         """Hand out *item* once it is *due*."""
         entry = Entry(due, item, self)
@@ -81,6 +75,6 @@ class Agenda(Generic[Item]):
         """An entry was cancelled; rebuild the heap when too many are."""
         self._dead += 1
         if self._dead > TIDY_FROM and self._dead * 2 > len(self._heap):
-            self._heap[:] = [slot for slot in self._heap if slot[2].item is not None]
+            self._heap = [slot for slot in self._heap if slot[2].item is not None]
             heapq.heapify(self._heap)
             self._dead = 0

@@ -106,7 +106,7 @@ class Watcher:
         self._sample = sample
         self._found = found
         self._step: Step | None = None
-        self._due = now
+        self._due = now + threshold / LOOKS
 
     def look(self, now: float) -> float:
         """Look once; returns in how many seconds to look again."""
