@@ -17,12 +17,13 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from realtime.actors.broadcaster import RESTART
 from realtime.actors.events import EventManager
 from realtime.delivery.hub import Hub
 from realtime.fields import nearest
 from realtime.ports import EventStore
 from realtime.settings import ActorSettings, Settings
-from supervisors import Backoff, ChildSpec, SupervisorSpec
+from supervisors import ChildSpec, SupervisorSpec
 
 ENTRY_POINTS: Final = "realtime.actors"
 """The entry-point group under which installed packages offer actor modules."""
@@ -72,7 +73,7 @@ def _load(id: str, actor: ActorSettings, services: Services) -> ChildSpec:
         if len(specs) == 1:
             named: ChildSpec = attrs.evolve(specs[0], id=id)
             return named
-        return ChildSpec(id, SupervisorSpec(specs))
+        return ChildSpec(id, SupervisorSpec(specs), backoff=RESTART)
     except ValueError as error:
         raise PluginError(f"{where}: {error}") from error
 
@@ -114,7 +115,10 @@ def _converted(value: object, hint: Any, where: str) -> Any:
 
 
 def _with_restart_settings(spec: ChildSpec, actor: ActorSettings) -> ChildSpec:
-    """*spec* with what the settings say of its restarts put over it."""
+    """*spec* with what the settings say of its restarts put over it.
+
+    Where neither says anything it is restarted as the bundled ones are: a crash must not cost its siblings anything.
+    """
     changes: dict[str, Any] = {}
     if actor.restart is not None:
         changes["restart"] = actor.restart
@@ -128,5 +132,9 @@ def _with_restart_settings(spec: ChildSpec, actor: ActorSettings) -> ChildSpec:
     }
     backoff = {key: value for key, value in backoff.items() if value is not None}
     if backoff:
-        changes["backoff"] = attrs.evolve(spec.backoff or Backoff(), **backoff)
+        changes["backoff"] = attrs.evolve(spec.backoff or RESTART, **backoff)
+    elif changes.get("restart", spec.restart) == "temporary":
+        changes["backoff"] = None
+    else:
+        changes["backoff"] = spec.backoff or RESTART
     return attrs.evolve(spec, **changes)
