@@ -250,8 +250,11 @@ async def test_a_host_that_is_not_ours_is_400_before_the_handshake(server, witne
 
     def with_host() -> Answer:
         upgrade = {
-            **{"Host": host, "Connection": "Upgrade", "Upgrade": "websocket"},
-            **{"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="},
+            "Host": host,
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
         }
         return server.request("GET", "/ws/events", headers=upgrade)
 
