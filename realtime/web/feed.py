@@ -17,6 +17,7 @@ from supervisors import (
     GaveUp,
     HealthChanged,
     Ignored,
+    LoopBlocked,
     NoSuchChild,
     Removed,
     RestartDelayed,
@@ -94,6 +95,7 @@ _NAMES: Final[dict[type, str]] = {
     Stuck: "stuck",
     Removed: "removed",
     HealthChanged: "recovered",
+    LoopBlocked: "loop_blocked",
 }
 
 
