@@ -190,20 +190,19 @@ async def run_actor(factory: Any, cell: Cell, context: ActorContext, task_status
 async def _handle_batch(actor: Actor[Any], cell: Cell) -> bool:
     """Do up to a batch of what is there; True when it was asked to stop."""
     mailbox = cell.mailbox
-    # What is asked for each message is kept at hand: a property or a method more costs 0.05 us to 0.1 us of 0.4.
-    urgent, data = mailbox.urgent, mailbox.data
+    urgent = mailbox.urgent
     ticked = False
     for _ in range(BATCH):
         if actor._timers:
             # A tick that is due goes first, but not twice in a row while messages wait, and never before a control
             # message: a handler slower than its own timer must neither starve the mailbox nor be deaf to a stop.
-            ticked = not (urgent or (ticked and data))
+            ticked = not (urgent or (ticked and mailbox.data))
             timer = actor._timers.pop_due(trio.current_time()) if ticked else None
             if timer is not None:
                 await actor.handle_cast(timer.message)
                 continue
             ticked = False
-        if not (data or urgent):
+        if not (mailbox.data or urgent):
             return False
         message = mailbox.receive_nowait()
         if type(message) is Call:

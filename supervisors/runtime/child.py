@@ -328,7 +328,9 @@ class Child:
         try:
             result: object = None
             with self._scope:
-                result = await body()
+                started = body()
+                del body  # 400 bytes of what is needed once, for as long as the child runs
+                result = await started
         except Exception as error:
             self._end(self._exit_of(error))
         except BaseException as error:
