@@ -15,6 +15,8 @@ from hypercorn.config import Config, Sockets
 from hypercorn.trio.run import worker_serve
 from quart import request, websocket
 from quart_trio import QuartTrio
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from realtime.delivery import frames
 from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire
@@ -167,6 +169,8 @@ class Server:
     connections: SupervisorRef
     admission: Admission
     port: int
+    log: list[Any]
+    """The lines that were logged, with what is bound to their task."""
 
     def url(self, path: str) -> str:
         return f"ws://{HOST}:{self.port}{path}"
@@ -183,9 +187,12 @@ class Server:
 
 @asynccontextmanager
 async def running(
-    app: Any, *, max_connections: int = 1000, per_address: int = 1000, **settings: Any
+    app: Any, *, fails: bool = False, max_connections: int = 1000, per_address: int = 1000, **settings: Any
 ) -> AsyncIterator[Server]:
-    """Serve *app* in a tree: ``connections`` and ``server``, as in the real one."""
+    """Serve *app* in a tree: ``connections`` and ``server``, as in the real one.
+
+    Unless something is said to fail, nothing may be logged as failed.
+    """
     listener = open_listener(f"{HOST}:0")
     connections = SupervisorRef()
     admission = Admission(max_connections, per_address)
@@ -197,10 +204,12 @@ async def running(
         ]
     )
     try:
-        # A test that hangs is a test that fails.
-        with trio.fail_after(10):
-            async with open_tree(spec) as tree:
-                yield Server(tree, connections, admission, listener.getsockname()[1])
+        with capture_logs(processors=[merge_contextvars]) as log:
+            # A test that hangs is a test that fails.
+            with trio.fail_after(10):
+                async with open_tree(spec) as tree:
+                    yield Server(tree, connections, admission, listener.getsockname()[1], log)
+        assert fails or [line for line in log if line["log_level"] in ("warning", "error")] == []
     finally:
         listener.close()
 

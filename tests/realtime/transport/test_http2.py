@@ -15,7 +15,6 @@ import h2.settings
 import pytest
 import trio
 import trustme
-from structlog.testing import capture_logs
 
 from .harness import connect, get, make_app, masked, read_all, reset, running, until
 
@@ -135,18 +134,17 @@ async def open_over(client: Client, path: str) -> int:
 
 async def test_a_failure_ends_its_own_connection_and_is_logged_with_its_id() -> None:
     """A path that Hypercorn cannot decode ends the whole of its own worker."""
-    with capture_logs() as lines:
-        async with running(make_app().quart) as server, prior_knowledge(server.port) as bystander:
-            async with prior_knowledge(server.port) as client:
-                await client.request("GET", "/\u00fc")
-                assert await read_all(client.stream) is not None
-            await until(lambda: server.open == 1)
-            await bystander.request("GET", "/")
-            await bystander.wait(h2.events.StreamEnded)
-            assert server.tree.find("server").generation == 1
-    failed = [line for line in lines if line["event"] == "connection failed"]
-    assert len(failed) == 1
-    assert "UnicodeDecodeError" in repr(failed[0]["exc_info"])
+    async with running(make_app().quart, fails=True) as server, prior_knowledge(server.port) as bystander:
+        await bystander.flush()
+        async with prior_knowledge(server.port) as client:
+            await client.request("GET", "/\u00fc")
+            await read_all(client.stream)
+        await until(lambda: server.open == 1)
+        await bystander.request("GET", "/")
+        await bystander.wait(h2.events.StreamEnded)
+        assert server.tree.find("server").generation == 1
+    assert [(line["event"], line["connection_id"]) for line in server.log] == [("connection failed", "c2")]
+    assert "UnicodeDecodeError" in repr(server.log[0]["exc_info"])
 
 
 async def test_a_client_that_does_not_read_is_reset() -> None:

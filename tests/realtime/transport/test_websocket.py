@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import trio
-from structlog.testing import capture_logs
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import connect as ws_connect
@@ -82,12 +81,11 @@ async def test_an_application_that_fails_closes_with_1011(asgi: bool) -> None:
         await send({"type": "websocket.accept"})
         raise RuntimeError("on purpose")
 
-    with capture_logs() as lines:
-        async with running(failing) as server, ws_connect(server.url("/x")) as client:
-            with pytest.raises(ConnectionClosed):
-                await client.recv()
-            assert client.close_code == 1011
-    assert [(line["event"], line["path"]) for line in lines] == [("application failed", "/x")]
+    async with running(failing, fails=True) as server, ws_connect(server.url("/x")) as client:
+        with pytest.raises(ConnectionClosed):
+            await client.recv()
+        assert client.close_code == 1011
+    assert [(line["event"], line["path"]) for line in server.log] == [("application failed", "/x")]
 
 
 async def test_other_connections_do_not_notice() -> None:
@@ -115,11 +113,11 @@ async def test_a_refusal_has_its_status_and_its_body() -> None:
 
 
 async def test_a_refusal_is_no_failure() -> None:
-    with capture_logs() as lines:
-        async with running(make_app().quart) as server:
-            assert (await http(server.port, upgrade("/ws/forbidden"))).startswith(b"HTTP/1.1 403")
-            assert (await http(server.port, upgrade("/ws/nowhere"))).startswith(b"HTTP/1.1 404")
-    assert not lines
+    async with running(make_app().quart) as server:
+        assert (await http(server.port, upgrade("/ws/forbidden"))).startswith(b"HTTP/1.1 403")
+        assert (await http(server.port, upgrade("/ws/nowhere"))).startswith(b"HTTP/1.1 404")
+        await until(lambda: server.open == 0)
+    assert server.log == []
 
 
 async def test_a_path_that_is_not_there() -> None:
