@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import attrs
 
@@ -24,6 +24,7 @@ REALTIME = str(Path(sysconfig.get_path("scripts")) / "realtime")
 logger = logging.getLogger("server process")
 logger.setLevel(logging.INFO)
 
+Found = TypeVar("Found")
 Sections = Mapping[str, Mapping[str, object]]
 
 # Seconds for what takes milliseconds on an idle machine: a test that waits so long has failed.
@@ -216,17 +217,22 @@ class ServerProcess:
             matching = (line for line in self.log[since:] if line.get("event") == event)
             return next((line for line in matching if all(line.get(k) == v for k, v in fields.items())), None)
 
+        line = self.wait_until_logged(found, seconds)
+        assert line is not None, f"no line {event!r} {fields} in the log:\n{self.text_of_log()}"
+        return line
+
+    def wait_until_logged(self, find: Callable[[], Found | None], seconds: float = PATIENCE) -> Found | None:
+        """What *find* sees in the log, as soon as it sees something; None if it never does."""
+
         def done() -> bool:
-            return found() is not None or not (self._reader is not None and self._reader.is_alive())
+            return find() is not None or not (self._reader is not None and self._reader.is_alive())
 
         with self._news:
             # The reader's last notification comes just before its end, hence the short turns.
             deadline = time.monotonic() + seconds
             while not self._news.wait_for(done, 0.2) and time.monotonic() < deadline:
                 pass
-        line = found()
-        assert line is not None, f"no line {event!r} {fields} in the log:\n{self.text_of_log()}"
-        return line
+        return find()
 
     def text_of_log(self) -> str:
         """The log for people."""

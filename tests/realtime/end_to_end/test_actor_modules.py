@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from tests.realtime.server_process import ServerProcess, eventually
 
-from .clients import in_thread, listening, wait_until
+from .clients import listening, wait_until
 
 MakeServer = Callable[..., ServerProcess]
 
@@ -23,7 +22,7 @@ from supervisors import ChildSpec
 
 
 class Dice(PeriodicBroadcaster):
-    """Rolls a die, and fails at the seventh side."""
+    """Rolls a die."""
 
     async def sample(self):
         return {"rolled": random.randint(1, 6)}
@@ -133,7 +132,7 @@ async def test_a_module_that_is_not_enabled_is_not_there(make_server):
 
 
 async def test_a_module_that_crashes_again_and_again_degrades_nothing_but_itself(make_server, tmp_path):
-    """Design 5.2: a degraded node in the tree, and everything else goes on; even if its specs say nothing of backoff."""
+    """Design 5.2: it is a degraded node, and everything else goes on, even if its specs say nothing of backoff."""
     write(tmp_path, "fragile", FRAGILE)
     server = make_server({"actors.fragile": {"use": "fragile"}}).start()
     async with listening(server, "/ws/watching") as client:
