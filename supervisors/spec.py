@@ -216,6 +216,11 @@ Start: TypeAlias = "Callable[..., Any] | type[Actor[Any]] | AnySupervisorSpec"
 _NO_KWARGS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
+def _as_args(args: Iterable[Any]) -> tuple[Any, ...]:
+    # Not `tuple` itself, in which mypy sees no type for the arguments and refuses them all.
+    return tuple(args)
+
+
 @attrs.frozen
 class ChildSpec:
     """One child: what to start, when to restart it, how long it may take to stop.
@@ -235,7 +240,7 @@ class ChildSpec:
 
     id: str = attrs.field(validator=_identifier)
     start: Start
-    args: tuple[Any, ...] = attrs.field(default=(), converter=tuple)
+    args: tuple[Any, ...] = attrs.field(default=(), converter=_as_args)
     kwargs: Mapping[str, Any] = _NO_KWARGS
     restart: Restart = attrs.field(default="permanent", validator=_one_of(Restart))
     shutdown: ShutdownTime = attrs.field(default=None, validator=_shutdown)
