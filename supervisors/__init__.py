@@ -45,6 +45,7 @@ from .events import (
 )
 from .exits import Exit
 from .runtime.actor import Actor, ActorContext, Timer
+from .runtime.dump import dump, dump_on_signal
 from .runtime.mailbox import Mailbox, MailboxStatistics
 from .runtime.process import Command, ProcessStatistics, Program
 from .runtime.readiness import FileDescriptor, Line, Port
@@ -130,6 +131,8 @@ __all__ = [
     "Tree",
     "Watchdog",
     "WrongKind",
+    "dump",
+    "dump_on_signal",
     "open_tree",
     "render",
 ]

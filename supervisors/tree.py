@@ -122,12 +122,17 @@ class Node:
             yield from child.walk()
 
 
-def render(node: Node, indent: str = "") -> str:
-    """The tree as lines of text, one a node."""
+def headline(node: Node) -> str:
+    """One line about *node*: its id, state, uptime, restarts and what is wrong with it."""
     uptime = "" if node.uptime is None else f", up {node.uptime:.0f} s"
     trouble = "" if node.health == "ok" else f"  [{node.health}: {'; '.join(node.reasons)}]"
     restarts = "" if not node.restarts else f", {node.restarts} restarts"
-    lines = [f"{indent}{node.id} ({node.state}{uptime}{restarts}){trouble}"]
+    return f"{node.id} ({node.state}{uptime}{restarts}){trouble}"
+
+
+def render(node: Node, indent: str = "") -> str:
+    """The tree as lines of text, one a node."""
+    lines = [f"{indent}{headline(node)}"]
     lines += [render(child, indent + "  ") for child in node.children or ()]
     hidden = (node.children_total or 0) - len(node.children or ())
     if hidden > 0:
