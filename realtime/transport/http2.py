@@ -52,7 +52,7 @@ class HTTP2(H2Protocol):
         if isinstance(event, Closed):
             self._wake.set()
             self._written.set()
-        if self._unparsed > _MAX_UNPARSED:
+        elif self._unparsed > _MAX_UNPARSED:
             raise trio.BrokenResourceError("the peer's frame is longer than was agreed")
 
     async def stop(self) -> None:
