@@ -297,7 +297,8 @@ class BaseSupervisor(ABC):
     def child_started(self, child: Child) -> None:
         """*child* is up."""
         now = trio.current_time()
-        self.context.emit(Started(child.path, child.kind, child.generation, now))
+        if self.context.watched:
+            self.context.emit(Started(child.path, child.kind, child.generation, now))
         if child.recovering:
             backoff = child.spec.backoff
             uptime = HEALTHY_UPTIME if backoff is None else backoff.healthy_uptime
@@ -433,7 +434,8 @@ class BaseSupervisor(ABC):
         # A newer child may have taken the id meanwhile.
         if self.children.get(child.spec.id) is child:
             del self.children[child.spec.id]
-            self.context.emit(Removed(child.path, child.kind, trio.current_time()))
+            if self.context.watched:
+                self.context.emit(Removed(child.path, child.kind, trio.current_time()))
 
     def too_slow(self, child: Child) -> Exception:
         """What a start that ran out of its time failed with."""
@@ -575,6 +577,8 @@ class BaseSupervisor(ABC):
 
 def report_end(child: Child, exit: Exit, was_up: bool, context: TreeContext) -> None:
     """Tell the hook how an attempt of *child* ended."""
+    if not context.watched:
+        return
     now = trio.current_time()
     if was_up:
         uptime = now - child.started_at

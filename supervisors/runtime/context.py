@@ -30,6 +30,11 @@ class TreeContext:
         """Tell it to *hook* no longer."""
         self._hooks = tuple(other for other in self._hooks if other is not hook)
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody is told; if not, what happens for each of many children need not be put into words."""
+        return bool(self._hooks)
+
     def emit(self, event: Event) -> None:
         """Tell the hooks; one that raises is logged and never reaches a supervisor."""
         for hook in self._hooks:
