@@ -197,7 +197,7 @@ def test_its_own_version_and_help():
 
 def test_tail_prints_a_stream_and_comes_back_after_the_server_was_restarted(make_server):
     """Contract 3: 1012 means to come back after ``retry-after``."""
-    server = make_server().start()
+    server = make_server({"server": {"drain_window": 0}}).start()
     with tailing(server.ws("/ws/events")) as tail:
         tail.printed.until('"type":"subscribed"')
         server.post_event("before")

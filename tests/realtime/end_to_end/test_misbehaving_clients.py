@@ -10,12 +10,14 @@ import psutil
 import pytest
 import trio
 
-from tests.realtime.server_process import ServerProcess
+from tests.realtime.server_process import PATIENCE, ServerProcess
 
 from .clients import Listener, RawClient, ask, in_thread, listening, many_listening, raw_client, wait_until
 
 INTERVAL = 1.0
 PONG_TIMEOUT = 1.0
+WRITE_TIMEOUT = 2.0
+"""Long enough for clients that read, however busy the machine is."""
 BALLAST = "x" * 32_768
 """Fills a socket's buffers with few events."""
 
@@ -24,7 +26,7 @@ BALLAST = "x" * 32_768
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     settings = {
         "heartbeat": {"interval": INTERVAL, "pong_timeout": PONG_TIMEOUT},
-        "server": {"write_timeout": 1.0},
+        "server": {"write_timeout": WRITE_TIMEOUT},
     }
     with ServerProcess(tmp_path_factory.mktemp("server"), settings) as process:
         yield process
@@ -60,7 +62,7 @@ async def test_stalled_and_vanished_clients_do_not_slow_the_others_down(server):
     # They did stall: the kernel took some for them, their outboxes a bounded part, and the rest was dropped.
     assert server.get("/api/metrics")["messages"]["dropped"] > 0
     gone = [line["code"] for line in server.log[seen:] if line["event"] == "disconnected"]
-    assert gone.count(4000) == 3
+    assert gone.count(4000) >= 3
 
 
 async def test_a_client_that_takes_nothing_is_cut_off_after_the_write_timeout(server):
@@ -83,13 +85,13 @@ async def test_each_of_100_clients_gets_a_ping_every_interval(server):
     """Contract 3: a Ping frame and the JSON message together, the first one interval after the handshake."""
     async with many_listening(server, "/ws/pinged", 100) as clients:
         for client in clients:
-            await client.several(4, "ping")
-            pings = client.arrivals_of("ping")[:4]
+            await client.several(3, "ping")
+            pings = client.arrivals_of("ping")[:3]
             # Spread by jitter, so that not all are pinged at once.
             assert all(0.5 * INTERVAL < later - earlier < 1.6 * INTERVAL for earlier, later in pairwise(pings))
             assert client.closed is None
         assert psutil.Process(server.pid).memory_info().rss < 200 * 1024 * 1024
-    assert (await ask(server, "GET", "/api/supervisors/heartbeat")).json()["stats"]["pings"] >= 400
+    assert (await ask(server, "GET", "/api/supervisors/heartbeat")).json()["stats"]["pings"] >= 300
 
 
 async def test_a_silent_client_gets_4001(server):
@@ -104,14 +106,17 @@ async def test_a_silent_client_gets_4001(server):
 async def test_any_message_is_a_sign_of_life(server):
     """Design 5: a Pong frame, a ``pong`` message, or any message."""
     async with raw_client(server, "/ws/alive") as client:
-        with trio.move_on_after(2.5 * (INTERVAL + PONG_TIMEOUT)):
-            while client.protocol.close_rcvd is None:
+        pings = 0
+        with trio.fail_after(PATIENCE):
+            while pings < 3 and client.protocol.close_rcvd is None:
                 for message in await client.read():
                     if message["type"] == "ping":
+                        pings += 1
                         client.protocol.data_to_send()  # the answer to the Ping frame: not sent
                         client.protocol.send_text(b'{"type":"pong"}')
                         await client.write()
-        assert client.protocol.close_rcvd is None
+        # The third comes after the time in which the first would have had to be answered.
+        assert pings == 3
 
 
 async def test_1000_connects_and_disconnects_leave_nothing_behind(server):

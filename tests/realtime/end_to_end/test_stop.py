@@ -84,7 +84,7 @@ async def test_a_clean_stop_logs_the_end_of_each_broadcaster_and_of_the_heartbea
 
 async def test_clients_that_stall_do_not_hold_up_the_stop(make_server):
     """Design 6, number 1: a client that stops reading must not block the shutdown, whatever its write deadline."""
-    server = make_server({"server": {"drain_timeout": 3, "drain_window": 0.5, "write_timeout": 600}}).start()
+    server = make_server({"server": {"drain_timeout": 2, "drain_window": 0.5, "write_timeout": 600}}).start()
     async with AsyncExitStack() as stack:
         healthy: Listener = await stack.enter_async_context(listening(server, "/ws/events"))
         for _ in range(5):
@@ -94,7 +94,7 @@ async def test_clients_that_stall_do_not_hold_up_the_stop(make_server):
         status, seconds = await stopped(server, signal.SIGTERM)
         assert (await healthy.end()).code == 1012
     assert status == 0
-    assert seconds < 3 + MARGIN
+    assert seconds < 2 + MARGIN
     assert not server.complaints()
 
 
@@ -210,10 +210,10 @@ async def test_a_sampler_s_thread_that_hangs_is_abandoned(make_server, tmp_path)
 
 async def test_whoever_is_told_to_come_back_finds_the_next_server_on_the_same_port(make_server):
     """A restart as its clients see it: the epoch of stored topics stays, that of the others is new."""
-    server = make_server().start()
+    server = make_server({"server": {"drain_window": 0}}).start()
     async with listening(server, "/ws/session") as client:
         await client.ask({"type": "subscribe", "topic": "events"}, "subscribed", topic="events")
-        assert server.stop() == 0
+        assert await in_thread(server.stop) == 0
         assert (await client.end()).code == 1012
         epochs = {message["topic"]: message["epoch"] for message in client.all("subscribed")}
     server.settings["server"]["bind"] = f"127.0.0.1:{server.port}"
