@@ -22,7 +22,7 @@ from realtime.delivery.frames import Frame
 from realtime.delivery.outbox import ABORTING, Outbox
 from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire, WriteStalled
 from realtime.messages import CloseCode
-from realtime.policy import limits
+from realtime.policy import closing, limits
 
 # Seconds for what waits before an orderly close: a minute's figures on a slow line, and half of a drain at
 # most.
@@ -218,7 +218,8 @@ class Connection:
             if self.closed is None and self._broken:
                 self.closed = Closed(_VANISHED, "", "nobody")
             elif self.closed is None:
-                unasked = (CloseCode.RESTART if cancelled else CloseCode.HANDLER_FAILED, "")
+                restart = (CloseCode.RESTART, f"retry-after={closing.RESTART:.1f}")
+                unasked = restart if cancelled else (CloseCode.HANDLER_FAILED, "")
                 self.closed = Closed(*(self.outbox.closing or unasked), "server")
             # A frame that was cut off can have no other behind it. Whether one was when the peer closed and the
             # write failed for it, only the wire can know.

@@ -314,8 +314,8 @@ async def test_cancelled_from_outside_it_tells_the_client_to_come_back(start, au
     life = await start(close_seconds=math.inf)
     life.scope.cancel()
     await life.ended.wait()
-    assert life.wire.closed_with == (1012, "")
-    assert life.connection.closed == Closed(1012, "", "server")
+    assert life.wire.closed_with == (1012, "retry-after=1.0")
+    assert life.connection.closed == Closed(1012, "retry-after=1.0", "server")
     assert trio.current_time() == pytest.approx(LAST_WORD_SECONDS)
     assert life.wire.aborted
 

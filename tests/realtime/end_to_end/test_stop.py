@@ -129,7 +129,8 @@ async def test_a_second_signal_does_not_wait_for_anybody(make_server):
         _, seconds = await stopped(server, signal.SIGTERM, signal.SIGTERM)
         assert seconds < 1 + MARGIN
         # Even then they hear that it is a restart, as far as that takes no waiting.
-        assert {(await client.end()).code for client in clients} == {1012}
+        ends = [await client.end() for client in clients]
+        assert {(end.code, end.reason) for end in ends} == {(1012, "retry-after=1.0")}
 
 
 SLOW_START = """
