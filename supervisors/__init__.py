@@ -25,6 +25,7 @@ from .errors import (
     StartError,
     SupervisorError,
     SupervisorNotRunning,
+    TaskCancelled,
     TooManyChildren,
     WrongKind,
 )
@@ -51,6 +52,7 @@ from .runtime.process import Command, ProcessStatistics, Program
 from .runtime.readiness import FileDescriptor, Line, Port
 from .runtime.ref import Ref, Request, SupervisorRef
 from .runtime.root import Tree, open_tree
+from .runtime.tasks import TaskHandle, TaskMap, TaskSupervisor
 from .runtime.watchdog import Watchdog
 from .spec import (
     BRUTAL_KILL,
@@ -126,6 +128,10 @@ __all__ = [
     "SupervisorNotRunning",
     "SupervisorRef",
     "SupervisorSpec",
+    "TaskCancelled",
+    "TaskHandle",
+    "TaskMap",
+    "TaskSupervisor",
     "Timer",
     "TooManyChildren",
     "Tree",

@@ -219,6 +219,16 @@ class ChildEnded(SupervisorError):
 
 
 @attrs.frozen(str=False)
+class TaskCancelled(SupervisorError):
+    """The task was cancelled, or its supervisor stopped, before it ended; it has no result."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"task {self.path!r} was cancelled before it ended"
+
+
+@attrs.frozen(str=False)
 class ProcessFailed(SupervisorError):
     """An external program ended and should not have, or before it was *ready*.
 
