@@ -48,6 +48,7 @@ from .exits import Exit
 from .runtime.actor import Actor, ActorContext, Timer
 from .runtime.dump import dump, dump_on_signal
 from .runtime.mailbox import Mailbox, MailboxStatistics
+from .runtime.partition import PartitionedRef, partitioned
 from .runtime.process import Command, ProcessStatistics, Program
 from .runtime.readiness import FileDescriptor, Line, Port
 from .runtime.ref import Ref, Request, SupervisorRef
@@ -109,6 +110,7 @@ __all__ = [
     "NoSuchChild",
     "Node",
     "NotStarted",
+    "PartitionedRef",
     "Port",
     "ProcessFailed",
     "ProcessStatistics",
@@ -140,5 +142,6 @@ __all__ = [
     "dump",
     "dump_on_signal",
     "open_tree",
+    "partitioned",
     "render",
 ]
