@@ -15,7 +15,7 @@ import trio
 
 from tests.realtime.server_process import ServerProcess
 
-from .clients import Listener, in_thread, listening, many_listening, raw_client
+from .clients import Closed, Listener, in_thread, listening, many_listening, raw_client
 
 MakeServer = Callable[..., ServerProcess]
 
@@ -41,6 +41,14 @@ async def fill(server: ServerProcess, events: int = 100) -> None:
         await in_thread(server.post_event, data={"ballast": BALLAST})
 
 
+def told_when_to_come_back(ends: list[Closed]) -> list[float]:
+    """Check that each was closed with 1012; returns the seconds that were told."""
+    told = [re.fullmatch(r"retry-after=(\d+\.\d)", end.reason) for end in ends if end.code == 1012]
+    assert len(told) == len(ends), ends
+    assert all(told), ends
+    return [float(match[1]) for match in told if match]
+
+
 def module(folder: Path, name: str, text: str) -> dict[str, Any]:
     """Write an actor module beside the settings; returns its section."""
     (folder / f"{name}.py").write_text(text, encoding="utf-8")
@@ -60,11 +68,8 @@ async def test_every_reading_client_is_sent_away_with_1012_and_told_when_to_come
         ends = [await client.end() for client in (*feeds, *sessions, watcher)]
     assert status == 0
     assert seconds < 1 + MARGIN
-    assert {end.code for end in ends} == {1012}
-    reasons = [re.fullmatch(r"retry-after=(\d+\.\d)", end.reason) for end in ends]
-    assert all(reasons), ends
     # Not all at once, and not all to come back at once.
-    assert len({reason[0] for reason in reasons if reason}) > 5
+    assert len(set(told_when_to_come_back(ends))) > 5
     assert not server.complaints()
     assert server.log[-1]["event"] == "stopped"
 
@@ -127,10 +132,10 @@ async def test_a_second_signal_does_not_wait_for_anybody(make_server):
     server = make_server({"server": {"drain_timeout": 60, "drain_window": 60, "write_timeout": 600}}).start()
     async with many_listening(server, "/ws/session", 20) as clients, raw_client(server, "/ws/events"):
         _, seconds = await stopped(server, signal.SIGTERM, signal.SIGTERM)
-        assert seconds < 1 + MARGIN
+        # Whoever was just being told gets two seconds to answer.
+        assert seconds < 2 + MARGIN
         # Even then they hear that it is a restart, as far as that takes no waiting.
-        ends = [await client.end() for client in clients]
-        assert {(end.code, end.reason) for end in ends} == {(1012, "retry-after=1.0")}
+        told_when_to_come_back([await client.end() for client in clients])
 
 
 SLOW_START = """
