@@ -13,11 +13,8 @@ copyright = f"%Y, {author}"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "lifecycle", "outside"]
 exclude_patterns = ["_build", "newsfragments"]
 nitpicky = True
-# Type variables have no description of their own, and "Others" ends a list of errors with words.
-nitpick_ignore_regex = [
-    ("py:.*", r"(supervisors\..*\.)?(AnyRequest|Item|Message|P|Reply|T|Value)"),
-    ("py:exc", "Others"),
-]
+# What ends a list of errors is a word.
+nitpick_ignore = [("py:exc", "Others")]
 
 html_theme = "furo"
 html_title = "realtime and supervisors"

@@ -29,7 +29,7 @@ LEFT_OUT: Final = re.compile(r"^(__init__|bind|wait_in|advance)$")
 def read_sections(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Make reST of Google's ``Args:`` and ``Raises:``.
 
-    Not by loading Napoleon as a whole, which takes a colon in the first sentence about a constant for the end of a type.
+    Not by loading all of Napoleon, which takes a colon in the first sentence about a constant for the end of a type.
     """
     if what not in ("attribute", "data", "property"):
         lines[:] = GoogleDocstring(lines[:], Config(), app, what, name, obj, options).lines()
@@ -45,6 +45,9 @@ def tidy_signature(
         return None
     for shown, meant in MEANT.items():
         signature = signature.replace(shown, meant)
+    if returns is not None and hasattr(obj, "__wrapped__"):  # a generator made a context manager
+        returns = returns.replace("~collections.abc.AsyncIterator[", "~contextlib.AbstractAsyncContextManager[")
+        returns = returns.replace("~collections.abc.Iterator[", "~contextlib.AbstractContextManager[")
     if not isinstance(obj, type) or not attrs.has(obj):
         return signature, returns
     for field in attrs.fields(obj):

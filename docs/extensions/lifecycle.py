@@ -60,7 +60,8 @@ STYLE: Final = """
 .lifecycle { max-width: 100%; height: auto; font-family: var(--font-stack, sans-serif); font-size: 14px; }
 .lifecycle .state rect { fill: var(--color-background-secondary, #f8f9fb);
   stroke: var(--color-foreground-primary, #000); stroke-width: 1.3; }
-.lifecycle .state text { fill: var(--color-foreground-primary, #000); font-family: var(--font-stack--monospace, monospace); }
+.lifecycle .state text { fill: var(--color-foreground-primary, #000);
+  font-family: var(--font-stack--monospace, monospace); }
 .lifecycle .arrow path { fill: none; stroke: var(--color-foreground-secondary, #5a5c63); stroke-width: 1.3; }
 .lifecycle .arrow text { fill: var(--color-foreground-primary, #000); font-style: italic;
   paint-order: stroke; stroke: var(--color-background-primary, #fff); stroke-width: 5px; stroke-linejoin: round; }

@@ -1,0 +1,26 @@
+"""A program that writes a dump of its tree to the standard error output on SIGUSR1."""
+
+import trio
+
+from supervisors import ChildSpec, SupervisorSpec, dump_on_signal, open_tree
+
+
+async def worker() -> None:
+    await trio.sleep_forever()
+
+
+async def main() -> None:
+    spec = SupervisorSpec(
+        [
+            ChildSpec("worker", worker),
+            # A function that returns the tree, which does not exist yet.
+            ChildSpec("dump", dump_on_signal, args=(lambda: tree,)),
+        ]
+    )
+    async with open_tree(spec) as tree:
+        print("up", flush=True)
+        await trio.sleep_forever()
+
+
+if __name__ == "__main__":
+    trio.run(main)
