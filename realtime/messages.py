@@ -139,9 +139,7 @@ def emitted(event: str, data: object, *, id: str | None = None) -> bytes:
     return encode(message if id is None else message | {"id": id})
 
 
-def subscribed(
-    topic: str, epoch: str, offset: int, *, recovered: bool = False, conflate: bool = False
-) -> bytes:
+def subscribed(topic: str, epoch: str, offset: int, *, recovered: bool = False, conflate: bool = False) -> bytes:
     """Confirms a subscription, before its first message; messages follow from *offset* + 1 on."""
     message = {"type": "subscribed", "topic": topic, "epoch": epoch, "offset": offset, "recovered": recovered}
     return encode(message | {"conflate": True} if conflate else message)

@@ -221,12 +221,8 @@ class _Reader:
             prefix = pattern.removesuffix("*")
             # A prefix may end within a part or between two; with more behind it, it has to become a topic.
             if not (is_topic(pattern) or pattern == "*" or (prefix != pattern and is_topic(prefix + "x"))):
-                self.problems.append(
-                    f"topics.{pattern!r} must be {TOPIC_GRAMMAR}; a '*' at the end is a prefix"
-                )
-        return {
-            pattern: self._build(f'topics."{pattern}"', TopicRule, table) for pattern, table in tables.items()
-        }
+                self.problems.append(f"topics.{pattern!r} must be {TOPIC_GRAMMAR}; a '*' at the end is a prefix")
+        return {pattern: self._build(f'topics."{pattern}"', TopicRule, table) for pattern, table in tables.items()}
 
     def actors(self) -> dict[str, ActorSettings | None]:
         """``[actors.<id>]``, the bundled ones among them."""
@@ -254,9 +250,7 @@ class _Reader:
     ) -> T | None:
         def report(problem: BadField) -> None:
             variable = (origin or {}).get(problem.field or "")
-            self.problems.append(
-                f"{where}.{problem}" + (f" (set by {variable})" if variable is not None else "")
-            )
+            self.problems.append(f"{where}.{problem}" + (f" (set by {variable})" if variable is not None else ""))
 
         return build(cls, table, report, dec_hook=_path)
 
