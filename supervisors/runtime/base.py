@@ -138,14 +138,17 @@ class BaseSupervisor(ABC):
         self._send, self._receive = trio.open_memory_channel[Message](math.inf)
         self._reset()
         try:
+            self._at_work = True
             if self.spec.on_start is not None:
                 await self.spec.on_start()
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                self.serving = self._at_work = True
-                with self._life:
-                    await self._live(task_status)
-                self._at_work = False
+                self.serving = True
+                try:
+                    with self._life:
+                        await self._live(task_status)
+                finally:
+                    self._at_work = False
                 if self._life.cancelled_caught:
                     self._ending = Shutdown("killed")
                     await self._take_along()
@@ -167,10 +170,9 @@ class BaseSupervisor(ABC):
         """End at once, the workers with it; the supervisors below stop in an orderly way."""
         self._life.cancel(reason=why)
 
-    @property
-    def stuck(self) -> bool:
-        """Whether it was killed and does not leave what it was doing, a function of its spec."""
-        return self._at_work and self._life.cancel_called
+    def stuck(self, *, cancelled: bool) -> bool:
+        """Whether it was *cancelled* or killed and does not leave what it was doing, a function of its spec."""
+        return self._at_work and (cancelled or self._life.cancel_called)
 
     async def _take_along(self) -> None:
         self.serving = False
@@ -618,8 +620,7 @@ def _stuck_leaves(child: Child, *, cancelled: bool) -> list[Child]:
     if child.supervisor is None:
         return [child] if cancelled else []
     leaves = [leaf for c in child.supervisor.children.values() for leaf in _stuck_leaves(c, cancelled=cancelled)]
-    itself = child.supervisor.stuck or (cancelled and not leaves)
-    return [child, *leaves] if itself else leaves
+    return [child, *leaves] if child.supervisor.stuck(cancelled=cancelled) else leaves
 
 
 def _reason(child: Child) -> str:
