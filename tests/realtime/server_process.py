@@ -234,6 +234,11 @@ class ServerProcess:
                 pass
         return find()
 
+    def mark_log(self) -> int:
+        """The number of lines in the log, once all that was logged until now has been read; creates an event."""
+        self.wait_for_log("event_created", event_id=self.post_event("mark")["event_id"])
+        return len(self.log)
+
     def text_of_log(self) -> str:
         """The log for people."""
         return "\n".join(map(str, self.log))

@@ -113,7 +113,7 @@ async def test_strangers_are_refused_here_too(server):
 
 async def test_a_client_that_leaves_is_forgotten(server):
     """Contract 5: disconnects are logged."""
-    seen = len(server.log)
+    seen = await in_thread(server.mark_log)
     async with listening(server, "/ws/leaving"):
         pass
     await in_thread(server.wait_for_log, "disconnected", since=seen)

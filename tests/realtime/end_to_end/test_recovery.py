@@ -43,6 +43,15 @@ async def restart_of(server: ServerProcess, path: str) -> dict[str, Any]:
     return found
 
 
+def restart_in_log(server: ServerProcess, since: int) -> dict[str, Any]:
+    """The line that tells of a restart, which says when it comes."""
+    found = server.wait_until_logged(
+        lambda: next((line for line in server.log[since:] if "next_delay_s" in line), None)
+    )
+    assert found is not None, server.text_of_log()
+    return found
+
+
 async def ticks(clients: list[Listener], count: int) -> list[list[Message]]:
     """The next *count* ticks of each."""
     seen = [len(client.all("time_update")) for client in clients]
@@ -106,13 +115,13 @@ async def test_whoever_watches_the_tree_sees_the_crash_the_restart_and_the_recov
 
 async def test_the_log_tells_of_a_crash_with_path_attempt_delay_and_cause(server):
     """Contract 5: crashes are ERROR."""
-    seen = len(server.log)
+    seen = await in_thread(server.mark_log)
     await restart_of(server, "broadcasters/clock")
     crash = server.wait_for_log("child_crashed", since=seen, path="broadcasters/clock")
     assert crash["level"] == "error"
     assert "CrashRequested" in crash["exception"]
     # At once if it was healthy before, else after a while; either way it says so.
-    (restart,) = [line for line in server.log[seen:] if "next_delay_s" in line]
+    restart = await in_thread(restart_in_log, server, seen)
     assert (restart["level"], restart["path"]) == ("error", "broadcasters/clock")
     assert restart["attempt"] >= 1
     assert restart["next_delay_s"] >= 0
@@ -136,12 +145,12 @@ async def test_a_crash_of_the_server_closes_nothing_and_refuses_nobody(server):
         await ticks(clients, 2)
         # The first restart is at once; before the others there is a while in which nobody accepts.
         for _ in range(3):
-            seen = len(server.log)
+            seen = await in_thread(server.mark_log)
             await ask(server, "POST", "/api/supervisors/server/crash")
             crashed = trio.current_time()
             async with listening(server, "/ws/newcomer"):
                 waited = trio.current_time() - crashed
-            (restart,) = [line for line in server.log[seen:] if "next_delay_s" in line]
+            restart = await in_thread(restart_in_log, server, seen)
             assert waited < restart["next_delay_s"] + 1
             before = served
             await ticks(clients, 2)
