@@ -1,16 +1,18 @@
 """Actor modules: anyone's code, found by the configuration, started as children of ``broadcasters``.
 
 An actor module is a Python module with ``children(services, *, ...options) -> list[ChildSpec]``.  Its keyword
-parameters are its options: their names, types and defaults are checked against ``[actors.<id>]`` before anything runs.
+parameters are its options: their names and types are checked against ``[actors.<id>]`` before anything runs.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -28,6 +30,8 @@ from supervisors import ChildSpec, SupervisorSpec
 ENTRY_POINTS: Final = "realtime.actors"
 """The entry-point group under which installed packages offer actor modules."""
 
+_NAMED: Final = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 
 class PluginError(Exception):
     """An actor module cannot be used; the text names the module, and the option if it is one."""
@@ -41,6 +45,16 @@ class Services:
     store: EventStore
     events: EventManager
     settings: Settings
+
+
+def look_beside(config: Path | None) -> None:
+    """Let modules lie beside the settings; without a file of settings, in the current folder.
+
+    At the end of the path, where they shadow nothing.
+    """
+    folder = str(Path.cwd() if config is None else config.absolute().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def load_children(services: Services) -> list[ChildSpec]:
@@ -59,8 +73,8 @@ def _load(id: str, actor: ActorSettings, services: Services) -> ChildSpec:
     where = f"[actors.{id}] (module {actor.use!r})"
     module = _module(actor.use, where)
     children = getattr(module, "children", None)
-    if not callable(children):
-        raise PluginError(f"{where}: the module has no function children(services, ...)")
+    if not callable(children) or inspect.iscoroutinefunction(children):
+        raise PluginError(f"{where}: the module has no plain function children(services, ...)")
     options = _options(children, actor.options, where)
     try:
         specs = children(services, **options)
@@ -86,32 +100,61 @@ def _module(use: str, where: str) -> ModuleType:
             return module
         return importlib.import_module(use)
     except Exception as error:
-        known = [point.name for point in entry_points(group=ENTRY_POINTS)]
         raise PluginError(
-            f"{where} cannot be imported: {type(error).__name__}: {error}"
-            f" (neither a module nor an entry point of {ENTRY_POINTS!r}{nearest(use, known)})"
+            f"{where} cannot be imported: {type(error).__name__}: {error}{_advice(use, error)}"
         ) from error
+
+
+def _advice(use: str, error: Exception) -> str:
+    """What else was looked for, if it is the module itself that is not there."""
+    if not isinstance(error, ModuleNotFoundError) or error.name != use:
+        return ""
+    known = [point.name for point in entry_points(group=ENTRY_POINTS)]
+    return f" (and there is no entry point of this name in {ENTRY_POINTS!r}{nearest(use, known)})"
 
 
 def _options(children: Callable[..., Any], given: Mapping[str, object], where: str) -> dict[str, Any]:
     """The options as the module's annotations want them."""
-    parameters = [p for p in inspect.signature(children).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    known = [p.name for p in parameters]
+    # The first parameter takes the services; the star behind it is easily forgotten, and not insisted on.
+    parameters = {p.name: p for p in list(inspect.signature(children).parameters.values())[1:] if p.kind in _NAMED}
     for name in given:
-        if name not in known:
-            raise PluginError(f"{where}: option {name!r} is not known{nearest(name, known)}")
-    for parameter in parameters:
+        if name not in parameters:
+            raise PluginError(f"{where}: option {name!r} is not known{nearest(name, parameters)}")
+    for parameter in parameters.values():
         if parameter.default is parameter.empty and parameter.name not in given:
             raise PluginError(f"{where}: option {parameter.name!r} is missing")
-    hints = typing.get_type_hints(children, localns={"Services": Services})
-    return {name: _converted(value, hints.get(name, Any), f"{where}: option {name!r}") for name, value in given.items()}
+    return {name: _option(children, parameters[name], value, where) for name, value in given.items()}
 
 
-def _converted(value: object, hint: Any, where: str) -> Any:
+def _option(children: Callable[..., Any], parameter: inspect.Parameter, value: object, where: str) -> Any:
+    where = f"{where}: option {parameter.name!r}"
     try:
-        return msgspec.convert(value, hint)
+        # The value stays out of the text: it may be a password.
+        return msgspec.convert(value, _hint(children, parameter))
     except msgspec.ValidationError as error:
-        raise PluginError(f"{where}: {str(error)[0].lower()}{str(error)[1:]}, got {value!r}") from error
+        raise PluginError(f"{where}: {str(error)[0].lower()}{str(error)[1:]}") from error
+    except NameError as error:
+        raise PluginError(
+            f"{where}: its annotation {parameter.annotation!r} cannot be read: {error};"
+            " what is imported under TYPE_CHECKING does not exist while the program runs"
+        ) from error
+    except (TypeError, SyntaxError) as error:  # an annotation that is no type, or none that TOML can have
+        raise PluginError(f"{where}: its annotation {parameter.annotation!r} cannot be used: {error}") from error
+
+
+def _hint(children: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """The type that *parameter* wants, evaluated if it is written as a string, as all are with ``annotations``.
+
+    By itself, so that the names in the others need not exist while the program runs.
+    """
+    if parameter.annotation is parameter.empty:
+        return Any
+
+    def alone() -> None: ...
+
+    alone.__annotations__ = {parameter.name: parameter.annotation}
+    names = getattr(inspect.unwrap(children), "__globals__", {})
+    return typing.get_type_hints(alone, globalns=names, include_extras=True)[parameter.name]
 
 
 def _with_restart_settings(spec: ChildSpec, actor: ActorSettings) -> ChildSpec:
