@@ -29,9 +29,10 @@ def main() -> None:
 
 
 def _settings(config: Path | None) -> Settings:
+    from realtime.plugins import look_beside
+
     path = config or find(os.environ, Path.cwd())
-    # Actor modules may lie beside the settings.  At the end of the path, where they shadow nothing.
-    sys.path.append(str(Path.cwd() if path is None else path.absolute().parent))
+    look_beside(path)
     try:
         return load(path, os.environ)
     except SettingsError as error:
@@ -79,15 +80,21 @@ def check(config: Path | None) -> None:
 @click.option("--subscribe", "topics", multiple=True, metavar="TOPIC", help="Also subscribe to this topic; repeatable.")
 def tail(url: str, max_messages: int | None, topics: tuple[str, ...]) -> None:
     """Print each message of a stream, one a line, and reconnect when it breaks."""
+    # Imported here: the server needs none of it.
     try:
-        from realtime.client import TailEnded
+        from realtime.client import TailEnded, check_url
         from realtime.client import tail as run_tail
     except ModuleNotFoundError as error:
+        if error.name != "trio_websocket":
+            raise
         raise click.ClickException("tail needs trio-websocket: pip install 'realtime-supervised[client]'") from error
     try:
-        trio.run(
-            partial(run_tail, url, print_line=click.echo, note=partial(click.echo, err=True)), max_messages, topics
-        )
+        check_url(url)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="URL") from error
+    note = partial(click.echo, err=True)
+    try:
+        trio.run(partial(run_tail, url, max_messages, topics, print_line=click.echo, note=note))
     except TailEnded as end:
         raise click.ClickException(str(end)) from end
     except KeyboardInterrupt:

@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
-import json
+import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import urlsplit
 
+import attrs
+import msgspec
 import trio
 import trio_websocket
-from trio_websocket import ConnectionClosed, HandshakeError
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    DisconnectionTimeout,
+    HandshakeError,
+    WebSocketConnection,
+)
+from wsproto.utilities import LocalProtocolError
 
-from realtime.messages import encode
+from realtime.messages import CloseCode, encode
 from realtime.policy.reconnect import reconnect_delay
 
-ALIVE = 90.0
-"""Seconds without a message after which the connection counts as broken: three intervals of the server's heartbeat."""
+QUIET: Final = 45.0
+"""Seconds of silence after which the server is asked for a sign of life: longer than its heartbeat usually takes."""
+ANSWER: Final = 10.0
+"""Seconds for its answer."""
+CONNECT: Final = 10.0
+"""Seconds for the opening handshake."""
+PART: Final = 2.0
+"""Seconds for the closing handshake: several round trips to anywhere."""
+
+_AGAIN: Final = frozenset({408, 425, 429})
+"""Refusals that are the client's fault and still pass."""
+
+Print = Callable[[str], object]
 
 
 class TailEnded(Exception):
     """The server will not have us back; the text says with which code."""
+
+
+@attrs.frozen
+class Ended:
+    """How a connection ended: the close code, 1006 if the server vanished, None if there was no connection."""
+
+    code: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.code or 'no connection'} {self.reason}".rstrip()
 
 
 async def tail(
@@ -26,55 +59,141 @@ async def tail(
     max_messages: int | None = None,
     topics: Sequence[str] = (),
     *,
-    print_line: Callable[[str], object] = print,
-    note: Callable[[str], object] = print,
+    print_line: Print = print,
+    note: Print = print,
     chance: Callable[[], float] = random.random,
 ) -> None:
-    """Print each message of the stream at *url*, one a line, until *max_messages* are printed or it is cancelled.
+    """Print each message of the stream at *url*, one a line, until it is complete or *max_messages* are printed.
 
-    Reconnects with exponential backoff and jitter; *note* is told of each connection that ends.
+    Reconnects with exponential backoff and jitter, as long as it takes; *note* is told of each connection that ends.
+
+    Args:
+      topics: to subscribe to on every connection, on a session's stream.
+      chance: a source of numbers in [0, 1), for jitter.
 
     Raises:
+      ValueError: *url* is none of a WebSocket.
       TailEnded: the server closed with a code after which there is no coming back, or refused the handshake for good.
     """
-    printed = attempt = 0
+    check_url(url)
+    tail = _Tail(url, topics, print_line, max_messages)
+    attempt = 0
     while True:
-        code, reason = None, ""
-        try:
-            async with trio_websocket.open_websocket_url(url) as connection:
-                for topic in topics:
-                    await connection.send_message(encode({"type": "subscribe", "topic": topic}).decode())
-                while max_messages is None or printed < max_messages:
-                    with trio.fail_after(ALIVE):
-                        text = str(await connection.get_message())
-                    attempt = 0
-                    if await _is_ping(connection, text):
-                        continue
-                    print_line(text)
-                    printed += 1
-                return
-        except ConnectionClosed as closed:
-            # The library gives no reason where the peer vanished without a Close frame.
-            code, reason = (1006, "") if closed.reason is None else (closed.reason.code, closed.reason.reason or "")
-        except trio_websocket.ConnectionRejected as refused:
-            if 400 <= refused.status_code < 500:
-                raise TailEnded(f"the server refused the connection with HTTP {refused.status_code}") from refused
-            reason = f"HTTP {refused.status_code}"
-        except trio.TooSlowError:
-            reason = f"nothing came for {ALIVE:g} s"
-        except (OSError, HandshakeError) as error:
-            reason = str(error) or str(error.__cause__ or type(error).__name__)
-        attempt += 1
-        delay = reconnect_delay(code, reason, attempt, chance)
+        ended = await tail.follow()
+        if ended is None or ended.code == CloseCode.NORMAL:
+            return
+        attempt = 1 if tail.heard else attempt + 1
+        delay = reconnect_delay(ended.code, ended.reason, attempt, chance)
         if delay is None:
-            raise TailEnded(f"the server closed the stream: {code} {reason}".rstrip())
-        note(f"connection ended ({code or 'no connection'} {reason}); trying again in {delay:.1f} s")
+            raise TailEnded(f"the server closed the stream: {ended}")
+        note(f"connection ended ({ended}); trying again in {delay:.1f} s")
         await trio.sleep(delay)
 
 
-async def _is_ping(connection: trio_websocket.WebSocketConnection, text: str) -> bool:
-    """Answer the server's heartbeat message, which is not for people."""
-    if text.startswith('{"type":"ping"'):
-        await connection.send_message(encode({"type": "pong", "timestamp": json.loads(text).get("timestamp")}).decode())
-        return True
-    return False
+def check_url(url: str) -> None:
+    """Refuse what is no URL of a WebSocket with a `ValueError` that says what is wanted."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"url must be like ws://127.0.0.1:8000/ws/events, got {url!r}")
+
+
+class _Tail:
+    """What is followed, and how far it came."""
+
+    def __init__(self, url: str, topics: Sequence[str], print_line: Print, max_messages: int | None) -> None:
+        self._url = url
+        self._topics = topics
+        self._print_line = print_line
+        self._left = max_messages
+        #: Whether anything came over the last connection: then the one after it is a first attempt.
+        self.heard = False
+
+    async def follow(self) -> Ended | None:
+        """Print one connection's messages; returns how it ended, None if there is nothing more to print.
+
+        What *print_line* raises leaves as it is: that is not the connection's fault.
+        """
+        self.heard = False
+        with trio.CancelScope(deadline=trio.current_time() + CONNECT) as opening:
+            return await self._connect(opening)
+        return Ended(None, f"no handshake within {CONNECT:g} s")
+
+    async def _connect(self, opening: trio.CancelScope) -> Ended | None:
+        try:
+            # The library's own deadline for the opening lets its reader live, and waits for that.
+            async with trio_websocket.open_websocket_url(
+                self._url, connect_timeout=math.inf, disconnect_timeout=PART
+            ) as connection:
+                opening.deadline = math.inf
+                for topic in self._topics:
+                    await connection.send_message(encode({"type": "subscribe", "topic": topic}).decode())
+                await self._print_all(connection)
+        except ConnectionClosed as closed:
+            # The library gives no reason where the peer vanished without a Close frame.
+            return Ended(1006, "") if closed.reason is None else Ended(closed.reason.code, closed.reason.reason or "")
+        except ConnectionRejected as refused:
+            return _refused(refused)
+        except (DisconnectionTimeout, LocalProtocolError):
+            # All was printed, or it was silent before: then it does not answer our Close frame either.  The second is
+            # what the library makes of a Ping that comes while it closes.
+            pass
+        except (HandshakeError, trio.BrokenResourceError) as error:  # the latter when TLS fails
+            return Ended(None, str(error) or str(error.__cause__ or type(error).__name__))
+        return Ended(1006, "no sign of life") if self._wanted else None
+
+    @property
+    def _wanted(self) -> bool:
+        return self._left is None or self._left > 0
+
+    async def _print_all(self, connection: WebSocketConnection) -> None:
+        """Until enough is printed, or the server gives no sign of life."""
+        while self._wanted:
+            text = await _next_message(connection)
+            if text is None:
+                return
+            self.heard = True
+            if await _is_for_machines(connection, text):
+                continue
+            self._print_line(text)
+            if self._left is not None:
+                self._left -= 1
+
+
+async def _next_message(connection: WebSocketConnection) -> str | None:
+    """The next message, an answer to our own ``ping`` if nothing else comes; None if not even that does."""
+    with trio.move_on_after(QUIET):
+        return str(await connection.get_message())
+    with trio.move_on_after(ANSWER):
+        # The message and not a Ping frame, whose Pong the library does not see behind two messages.
+        await connection.send_message(encode({"type": "ping"}).decode())
+        return str(await connection.get_message())
+    return None
+
+
+class _Head(msgspec.Struct):
+    type: str | None = None
+    timestamp: str | None = None
+
+
+async def _is_for_machines(connection: WebSocketConnection, text: str) -> bool:
+    """Whether *text* is a heartbeat message of the server's, which is answered here, or its answer to ours."""
+    try:
+        head = msgspec.json.decode(text, type=_Head)
+    except msgspec.DecodeError:
+        return False  # no message of ours; whatever it is, somebody wants to see it
+    if head.type == "ping":
+        await connection.send_message(encode({"type": "pong", "timestamp": head.timestamp}).decode())
+    return head.type in ("ping", "pong")
+
+
+def _refused(refused: ConnectionRejected) -> Ended:
+    """The answer to a handshake that was refused for now.
+
+    Raises:
+      TailEnded: it was refused for good.
+    """
+    status = refused.status_code
+    if 400 <= status < 500 and status not in _AGAIN:
+        raise TailEnded(f"the server refused the connection with HTTP {status}") from refused
+    wait = dict(refused.headers or ()).get(b"retry-after", b"").decode("latin-1")
+    return Ended(None, f"HTTP {status}" + (f" retry-after={wait}" if wait else ""))
