@@ -364,6 +364,7 @@ class BaseSupervisor(ABC):
         else:  # also a delay that chance made 0: in its turn, so that a child that fails at once cannot fill the loop
             await self._stand_by(child)
             self._back_off(child, delay)
+            now = trio.current_time()
             self.context.emit(RestartDelayed(child.path, child.kind, child.failures, delay, error, now))
 
     def _announce_restart(self, child: Child, error: Exception | None, left: int | None) -> None:
