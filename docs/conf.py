@@ -7,8 +7,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "extensions"), str(HERE.parent)]
 
 project = "realtime and supervisors"
-author = "the authors of realtime-supervised"
-copyright = f"%Y, {author}"
+author = "The realtime-supervised contributors"
+copyright = f"2026 {author}"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "lifecycle", "outside"]
 exclude_patterns = ["_build", "newsfragments"]

@@ -1,4 +1,4 @@
-"""A child that computes where it should wait: found by the watchdog, and seen in a dump of the tree."""
+"""A child that computes where it should wait, found by the watchdog and seen in a dump."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""Work that is done once, given to a supervisor: single tasks, and a bounded map whose failures sink nothing else."""
+"""Work that is done once, given to a supervisor: a task, and a bounded map over many items."""
 
 import trio
 
@@ -20,7 +20,8 @@ async def main() -> None:
         print(f"{task.path} has begun")
         print(await task.result())
 
-        async for path, outcome in tasks.map(fetch, ["/", "/nonsense", "/news", "/shop"], max_concurrent=2):
+        paths = ["/", "/nonsense", "/news", "/shop"]
+        async for path, outcome in tasks.map(fetch, paths, max_concurrent=2):
             try:
                 print(path, outcome.unwrap())
             except KeyError as error:

@@ -1,4 +1,4 @@
-"""A program that ends in an orderly way on SIGTERM and Ctrl-C, within eleven seconds whatever its children do."""
+"""Ends in an orderly way on SIGTERM and Ctrl-C, within eleven seconds whatever its children do."""
 
 import os
 import signal

@@ -1,7 +1,7 @@
-"""Keeps a flaky worker and an external program alive until Ctrl-C or SIGTERM: ``supervisors`` alone, nothing else.
+"""Keeps a flaky worker and an external program alive until Ctrl-C or SIGTERM.
 
-``python keep_alive.py`` runs a program of its own; ``python keep_alive.py redis-server --port 0`` runs that instead.
-Kill the program and watch it come back.
+``python keep_alive.py`` runs a little program of its own; with arguments, as in
+``python keep_alive.py redis-server --port 0``, it runs that.  Kill it and watch it come back.
 """
 
 import logging
@@ -42,21 +42,28 @@ async def flaky() -> None:
 
 
 def tell(event: Event) -> None:
+    who = event.path or "the tree"
     if isinstance(event, Started):
-        print(f"{event.path or 'the tree'} is up, generation {event.generation}", flush=True)
+        print(f"{who} is up, generation {event.generation}", flush=True)
     elif isinstance(event, Exited):
-        print(f"{event.path or 'the tree'} has ended after {event.uptime:.1f} s: {event.exit.reason}", flush=True)
+        print(f"{who} has ended after {event.uptime:.1f} s: {event.exit.reason}", flush=True)
     elif isinstance(event, Restarting):
-        print(f"{event.path} is restarted at once", flush=True)
+        print(f"{who} is restarted at once", flush=True)
     elif isinstance(event, RestartDelayed):
-        print(f"{event.path} is restarted in {event.delay:.1f} s", flush=True)
+        print(f"{who} is restarted in {event.delay:.1f} s", flush=True)
 
 
 def spec(argv: list[str]) -> SupervisorSpec:
     """The worker, and the program of *argv* or our own."""
-    program = Command(argv) if argv else Command([sys.executable, "-c", TICKER], ready=Line(rb"^ready"))
+    ticker = Command([sys.executable, "-c", TICKER], ready=Line(rb"^ready"))
+    program = Command(argv) if argv else ticker
     retry = Backoff(first=0.2, maximum=2.0)
-    return SupervisorSpec([ChildSpec("flaky", flaky, backoff=retry), ChildSpec("program", program, backoff=retry)])
+    return SupervisorSpec(
+        [
+            ChildSpec("flaky", flaky, backoff=retry),
+            ChildSpec("program", program, backoff=retry),
+        ]
+    )
 
 
 async def main() -> None:

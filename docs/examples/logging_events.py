@@ -4,19 +4,30 @@ import logging
 
 import trio
 
-from supervisors import Backoff, ChildSpec, Event, GaveUp, RestartDelayed, Stuck, SupervisorSpec, Tree, open_tree
+from supervisors import (
+    Backoff,
+    ChildSpec,
+    Event,
+    GaveUp,
+    RestartDelayed,
+    Stuck,
+    SupervisorSpec,
+    Tree,
+    open_tree,
+)
 
 logger = logging.getLogger("tree")
 
 
 def log(event: Event) -> None:
     level = logging.WARNING if isinstance(event, GaveUp | Stuck | RestartDelayed) else logging.INFO
-    logger.log(level, "%s: %s", type(event).__name__, event.path or "root", exc_info=getattr(event, "error", None))
+    error = getattr(event, "error", None)
+    logger.log(level, "%s: %s", type(event).__name__, event.path or "root", exc_info=error)
 
 
 def waiting(tree: Tree) -> dict[str, int]:
     """How many messages wait for each actor."""
-    return {node.path: node.mailbox.depth for node in tree.snapshot().walk() if node.mailbox is not None}
+    return {node.path: node.mailbox.depth for node in tree.snapshot().walk() if node.mailbox}
 
 
 async def worker() -> None:
@@ -25,7 +36,8 @@ async def worker() -> None:
 
 async def main() -> None:
     logging.basicConfig(level=logging.INFO)
-    async with open_tree(SupervisorSpec([ChildSpec("worker", worker, backoff=Backoff())]), on_event=log) as tree:
+    spec = SupervisorSpec([ChildSpec("worker", worker, backoff=Backoff())])
+    async with open_tree(spec, on_event=log) as tree:
         await trio.sleep(1)
         print(waiting(tree))
 

@@ -1,4 +1,4 @@
-"""A shop whose database goes away for half a minute: the page stays up, and everything heals by itself."""
+"""A shop whose database goes away for half a minute: the page stays up, and the rest heals."""
 
 import trio
 

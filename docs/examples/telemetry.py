@@ -31,7 +31,8 @@ async def worker() -> None:
 
 
 async def main() -> None:
-    async with open_tree(SupervisorSpec([ChildSpec("worker", worker, backoff=Backoff())]), on_event=telemetry):
+    spec = SupervisorSpec([ChildSpec("worker", worker, backoff=Backoff())])
+    async with open_tree(spec, on_event=telemetry):
         await trio.sleep(1)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config, GoogleDocstring
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.inspect import TypeAliasForwardRef
 
 import supervisors
@@ -17,6 +18,7 @@ MADE_BY_THE_RUNTIME: Final = ("supervisors.Timer", "supervisors.Tree", "supervis
 """Classes that a user is given and never builds, so that their constructors are nobody's business."""
 
 MEANT: Final = {
+    "Callable[[...], ": "Callable[..., ",
     "<built-in method random of Random object>": "random.random",
     "_BrutalKill.BRUTAL_KILL": "BRUTAL_KILL",
     "mappingproxy({})": "{}",
@@ -31,8 +33,20 @@ def read_sections(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
 
     Not by loading all of Napoleon, which takes a colon in the first sentence about a constant for the end of a type.
     """
+    if what == "data":
+        lines[:] = constant_docs(name.rpartition(".")[2], obj)
     if what not in ("attribute", "data", "property"):
         lines[:] = GoogleDocstring(lines[:], Config(), app, what, name, obj, options).lines()
+
+
+def constant_docs(name: str, value: object) -> list[str]:
+    """What stands below the constant *name* in the module that it comes from; autodoc looks only where it is found."""
+    for path, module in list(sys.modules.items()):
+        if path.partition(".")[0] == "supervisors" and vars(module).get(name) is value:
+            docs = ModuleAnalyzer.for_module(path).find_attr_docs()
+            if ("", name) in docs:
+                return docs["", name]
+    return []
 
 
 def tidy_signature(

@@ -154,7 +154,7 @@ class LifecycleDiagram(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Called by Sphinx."""
-        return [nodes.raw("", draw(), format="html")]
+        return [nodes.raw("", f'<div class="lifecycle-frame">{draw()}</div>', format="html")]
 
 
 class LifecycleTable(SphinxDirective):

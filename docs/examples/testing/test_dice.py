@@ -1,4 +1,4 @@
-"""The dice of the actor module, thrown a hundred times in no time; ``dice.py`` has to be importable."""
+"""The dice of the actor module, thrown a hundred times in no time."""
 
 import trio
 from dice import Dice

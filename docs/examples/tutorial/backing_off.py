@@ -1,4 +1,4 @@
-"""A thermometer whose sensor is unplugged for a while: tried again at growing intervals, at nobody's cost."""
+"""A thermometer whose sensor is unplugged for a while: tried again, less and less often."""
 
 import trio
 

@@ -1,4 +1,4 @@
-"""What a caller learns when the actor crashes over its request, and what the next one finds."""
+"""What a caller learns when the actor crashes over its request."""
 
 import trio
 from journal import Journal, Mean, Reading

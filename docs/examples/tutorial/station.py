@@ -64,7 +64,8 @@ class Station:
 
     async def welcome(self, name: str) -> None:
         """Start a visitor; it is forgotten when it has left."""
-        await self.visitors.start_child(ChildSpec(name, visitor, args=(name, self.journal), restart="temporary"))
+        spec = ChildSpec(name, visitor, args=(name, self.journal), restart="temporary")
+        await self.visitors.start_child(spec)
 
 
 def tell(event: Event) -> None:
