@@ -2,7 +2,7 @@
 
 import trio
 
-from supervisors import ChildSpec, SupervisorSpec, dump_on_signal, open_tree
+from supervisors import ChildSpec, SupervisorSpec, Tree, dump_on_signal, open_tree
 
 
 async def worker() -> None:
@@ -10,11 +10,13 @@ async def worker() -> None:
 
 
 async def main() -> None:
+    def this_tree() -> Tree:  # which does not exist yet
+        return tree
+
     spec = SupervisorSpec(
         [
             ChildSpec("worker", worker),
-            # A function that returns the tree, which does not exist yet.
-            ChildSpec("dump", dump_on_signal, args=(lambda: tree,)),
+            ChildSpec("dump", dump_on_signal, args=(this_tree,)),
         ]
     )
     async with open_tree(spec) as tree:

@@ -14,7 +14,8 @@ async def main() -> None:
         except ActorCrashed as crashed:
             print(f"{crashed}: {crashed.__cause__!r}")
         await journal.cast(Reading(21.5))
-        print(f"mean: {await journal.call(Mean()):.1f} degrees")
+        mean = await journal.call(Mean())
+        print(f"mean: {mean:.1f} degrees")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ async def main() -> None:
     )
     async with open_tree(spec):
         await trio.sleep(1.5)
-        print(f"mean: {await journal.call(Mean()):.1f} degrees")
+        mean = await journal.call(Mean())
+        print(f"mean: {mean:.1f} degrees")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ async def visitor(name: str, journal: Ref[Reading]) -> None:
     """Looks at the mean for a while and leaves."""
     for _ in range(2):
         await trio.sleep(0.5)
-        print(f"{name} reads {await journal.call(Mean()):.1f} degrees")
+        mean = await journal.call(Mean())
+        print(f"{name} reads {mean:.1f} degrees")
 
 
 class Station:

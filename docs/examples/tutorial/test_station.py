@@ -1,6 +1,7 @@
 """Tests of the weather station, under virtual time."""
 
-from station import Mean, Station
+from journal import Mean
+from station import Station
 
 from supervisors.testing import running, virtual_time
 
