@@ -26,6 +26,9 @@ RESTART: Final = Backoff(first=0.5, maximum=5.0)
 FASTEST: Final = 0.2
 """Seconds; a shorter interval is faster than people see, and warns at start."""
 
+_NOTHING: Final = object()
+"""Stands for no value at all, which is unlike any that a subclass may return, None included."""
+
 
 @attrs.frozen
 class BroadcasterStatistics:
@@ -45,6 +48,7 @@ class PeriodicBroadcaster(abc.ABC):
 
     A subclass may set ``only_if_changed``, to publish a value only if it differs from the last one published, and
     ``only_while_listened_to``, to sleep without waking until somebody subscribes, who then gets a first value at once.
+    With either the topic is to be declared with ``retain``: else who comes while others listen waits for a change.
     """
 
     only_if_changed: ClassVar[bool] = False
@@ -59,7 +63,7 @@ class PeriodicBroadcaster(abc.ABC):
         self.interval = interval
         self._published = self._skipped = self._unchanged = 0
         self._asleep = False
-        self._last: object = None
+        self._last: object = _NOTHING
         self._last_run: float | None = None
         self._lateness: float | None = None
 
@@ -91,11 +95,13 @@ class PeriodicBroadcaster(abc.ABC):
         if not self.only_while_listened_to or self.hub.subscribers(self.topic):
             return due
         self._asleep = True
+        # Who wakes it gets a value of that moment, and not before it the one that was left when the last one went.
+        self.hub.forget(self.topic)
         try:
             await self.hub.wait_for_subscriber(self.topic)
         finally:
             self._asleep = False
-        self._last = None  # whoever has come has seen nothing yet
+        self._last = _NOTHING  # whoever has come has seen nothing yet
         return trio.current_time()
 
     async def _tick(self, due: float) -> None:

@@ -63,9 +63,10 @@ class SystemSampler:
         if before is None or now <= before[0]:
             return {"sent_bytes_per_s": 0, "received_bytes_per_s": 0}
         seconds = now - before[0]
+        # Not below 0: counters begin anew when an interface goes, or when their bits are used up.
         return {
-            "sent_bytes_per_s": round((sent - before[1]) / seconds),
-            "received_bytes_per_s": round((received - before[2]) / seconds),
+            "sent_bytes_per_s": max(0, round((sent - before[1]) / seconds)),
+            "received_bytes_per_s": max(0, round((received - before[2]) / seconds)),
         }
 
 
