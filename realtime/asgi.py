@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from realtime import log
+from realtime.plugins import look_beside
 from realtime.settings import find, load
 from realtime.tree import build
 from realtime.web.app import Application, create_app
@@ -45,7 +46,9 @@ class LifespanApp:
         up = False
         answer: Message = {"type": "lifespan.shutdown.complete"}
         try:
-            settings = load(find(os.environ, Path.cwd()), os.environ)
+            path = find(os.environ, Path.cwd())
+            look_beside(path)
+            settings = load(path, os.environ)
             log.configure(settings.log.level, settings.log.format)
             system = build(settings)
             self._app = create_app(system.backend)
