@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # framework wants (124), a task_status that is handed on (128), checkpoints on every path (900 and above).
 ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,ASYNC118,ASYNC120,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC127
 
-.PHONY: run test check format docs clean
+.PHONY: run test check format docs clean bench
 
 # The second run finds the stamps and starts at once.
 $(VENV)/.installed: pyproject.toml
@@ -37,6 +37,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	find supervisors realtime tests docs -name '*.py' | xargs $(BIN)/flake8-async --enable=$(ASYNC_RULES)
 	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.bench supervisors
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

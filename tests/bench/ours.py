@@ -9,7 +9,17 @@ from time import perf_counter
 import trio
 
 from supervisors import Actor, ChildSpec, DynamicSupervisorSpec, Ref, SupervisorRef, SupervisorSpec, open_tree
-from tests.bench.supervisors import CALLERS, CASTS, CRASHES, CROWD, IDLE, calls_per_second, resident_bytes, sleeper
+from tests.bench.supervisors import (
+    CALLERS,
+    CALLS,
+    CASTS,
+    CRASHES,
+    CROWD,
+    IDLE,
+    calls_per_second,
+    resident_bytes,
+    sleeper,
+)
 
 
 class Echo(Actor[int]):
@@ -24,7 +34,7 @@ class Echo(Actor[int]):
 
 async def calls(callers: int) -> float:
     ref: Ref[int] = Ref()
-    count = 30_000 // callers
+    count = CALLS // callers
     async with open_tree(SupervisorSpec([ChildSpec("echo", Echo, ref=ref)])):
 
         async def caller() -> None:
@@ -99,7 +109,7 @@ async def memory(child: Callable[[], Awaitable[None]] | type[Actor[int]]) -> flo
         return (resident_bytes() - before) / IDLE
 
 
-OURS: dict[str, Callable[[], Awaitable[float]]] = {
+CASES: dict[str, Callable[[], Awaitable[float]]] = {
     "call, one caller": partial(calls, 1),
     "call, 1000 callers": partial(calls, CALLERS),
     "cast": cast,
