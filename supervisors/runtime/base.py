@@ -429,7 +429,8 @@ class BaseSupervisor(ABC):
             child.cell.end()
         child.recovering = False
         child.failures = 0
-        self.troubled.pop(child.spec.id, None)
+        if self.troubled.get(child.spec.id) is child:  # a newer child may have taken the id meanwhile
+            del self.troubled[child.spec.id]
         if child.spec.restart == "temporary":
             self._forget(child)
 
@@ -610,6 +611,8 @@ def report_stuck(child: Child, context: TreeContext) -> None:
     for leaf in _stuck_leaves(child, cancelled=False):
         if not leaf.stuck:
             leaf.stuck = True
+            if isinstance(leaf.owner, BaseSupervisor):
+                leaf.owner.troubled[leaf.spec.id] = leaf
             context.emit(Stuck(leaf.path, leaf.kind, STUCK_AFTER, trio.current_time()))
 
 

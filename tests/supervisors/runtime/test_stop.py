@@ -238,7 +238,12 @@ async def test_a_child_of_a_dynamic_supervisor_is_reported_too() -> None:
     async with running(DynamicSupervisorSpec()) as tree:
         await tree.start_child("", ChildSpec("a", partial(deaf, seconds=60), shutdown=2))
         began = trio.current_time()
-        await tree.supervisor().terminate_child("a")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tree.supervisor().terminate_child, "a")
+            await tree.wait_until(lambda: "stuck a" in tree.story)
+            assert tree.snapshot().health == "degraded"
+            assert tree.snapshot().reasons == ("a is not ok",)
+        assert tree.snapshot().health == "ok"
         stuck = [event for event in tree.events if isinstance(event, Stuck)]
         assert [(event.path, event.at - began) for event in stuck] == [("a", 3)]
         assert trio.current_time() - began == 60
