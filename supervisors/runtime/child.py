@@ -343,7 +343,7 @@ class Child:
             self._end(KILLED if ours is None else crashed(ours))
             if ours is None or foreign is None:
                 raise
-            raise foreign from None
+            raise foreign from None  # noqa: ASYNC104 - the cancellation, without what is ours
         else:
             self._end(self._exit_without_error(result))
 

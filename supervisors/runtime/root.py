@@ -18,7 +18,7 @@ from ..tree import Node
 from .base import BaseSupervisor, report_end, wait_until_gone
 from .child import Child, divide
 from .context import TreeContext
-from .dynamic import make_supervisor
+from .dynamic import SequentialDynamicSupervisor, make_supervisor
 from .ref import Ref, SupervisorRef
 from .snapshot import snapshot
 from .supervisor import Supervisor
@@ -193,7 +193,8 @@ class Tree:
 
     def _operable(self, path: str) -> tuple[Supervisor, Child]:
         parent, child = self._parent_of(path)
-        if not isinstance(parent, Supervisor) or child.spec.restart == "temporary":
+        forgotten = isinstance(parent, SequentialDynamicSupervisor) or child.spec.restart == "temporary"
+        if forgotten or not isinstance(parent, Supervisor):
             raise WrongKind(path, "is forgotten when it is down, so it cannot be started again")
         return parent, child
 
@@ -252,7 +253,7 @@ async def open_tree(
                     nursery.start_soon(_cancel_when_gone, root, nursery.cancel_scope, name="wait for the root")
                     try:
                         yield tree
-                    except BaseException as error:
+                    except BaseException as error:  # noqa: ASYNC103 - what is no crash goes on, by another name
                         # Of what the root's end did to the block, keep what the block made of it; else a crash is a
                         # kill.
                         failed, rest = divide(error)
@@ -260,12 +261,13 @@ async def open_tree(
                             raise
                         failures.append(failed)
                         if rest is not None:
-                            raise rest from None
+                            raise rest from None  # noqa: ASYNC104
                     await tree.stop()
     except BaseException as left:
         if not failures:
             raise
-        raise BaseExceptionGroup("the block failed, and the tree was killed", [left, *failures]) from None
+        everything = BaseExceptionGroup("the block failed, and the tree was killed", [left, *failures])
+        raise everything from None  # noqa: ASYNC104 - the cancellation is in it
     if root.start_error is not None:
         raise root.start_error
     if root.last_exit is not None and root.last_exit.error is not None:

@@ -257,7 +257,7 @@ async def test_tasks_that_are_left_are_named() -> None:
 @virtual_time
 async def test_tasks_below_tasks_count_too_and_an_error_comes_first() -> None:
     async def deep() -> None:
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a task below a task is what is wanted
             nursery.start_soon(trio.sleep_forever, name="deep inside")
 
     async with trio.open_nursery() as nursery:

@@ -138,7 +138,7 @@ async def test_a_child_that_swallows_its_cancellation_and_returns_ended_normally
     async def live() -> None:
         try:
             await trio.sleep_forever()
-        except trio.Cancelled:
+        except trio.Cancelled:  # noqa: ASYNC103 - the misbehaviour that is tested
             pass
 
     async with running(one(ChildSpec("a", live))) as tree:
