@@ -82,10 +82,12 @@ def complete_names() -> None:
     The ``__init__`` that attrs makes knows what its module knew at that moment: neither the class itself nor what
     comes after it, nor what is imported for type checkers only.
     """
+    modules = [module for path, module in sys.modules.items() if path.partition(".")[0] == "supervisors"]
+    everywhere = {name: value for module in modules for name, value in vars(module).items()}
     for made in (getattr(supervisors, name) for name in supervisors.__all__):
         if isinstance(made, type) and attrs.has(made):
             known = made.__init__.__globals__
-            for name, value in {**vars(supervisors), **vars(sys.modules[made.__module__])}.items():
+            for name, value in {**everywhere, **vars(sys.modules[made.__module__])}.items():
                 known.setdefault(name, value)
 
 
