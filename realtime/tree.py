@@ -134,7 +134,7 @@ def build(settings: Settings) -> System:
 
 
 def refuse_unsupported(settings: Settings) -> None:
-    """Refuse what a setting asks for and this version does not have: ignoring it would be worse.
+    """Refuse what the settings ask for and cannot have, most of it in this version: ignoring it would be worse.
 
     Raises:
       SettingsError: naming each.
@@ -148,6 +148,15 @@ def refuse_unsupported(settings: Settings) -> None:
         problems.append("server.compression: permessage-deflate is not supported in this version")
     if settings.jobs:
         problems.append("jobs: configured commands are not supported in this version")
+    for name, rule in settings.topics.items():
+        if rule.publish not in (None, "server"):
+            problems.append(f"topics.\"{name}\".publish: only 'server' is supported in this version")
+        if rule.history:
+            problems.append(f'topics."{name}".history: messages are not kept in this version')
+    if settings.delivery.max_topics_per_connection < 2:
+        problems.append("delivery.max_topics_per_connection must be at least 2: a session has two from the start")
+    if SUPERVISORS in settings.actors:
+        problems.append(f"actors.{SUPERVISORS}: this id is taken by what tells of the tree; choose another")
     if problems:
         raise SettingsError(problems)
 
