@@ -132,9 +132,10 @@ class Model:
         record.state = "stopped"
         record.failures = 0
         parent = record.parent
-        if parent is not None and (record.plan.restart == "temporary" or parent.plan.dynamic):  # type: ignore[union-attr]
-            if record in parent.children:
-                parent.children.remove(record)
+        if parent is None or record not in parent.children:
+            return
+        if record.plan.restart == "temporary" or parent.plan.dynamic:  # type: ignore[union-attr]
+            parent.children.remove(record)
 
     # --------------------------------------------------------------------- ends
 
