@@ -25,6 +25,7 @@ from supervisors import (
     Started,
     StartError,
     StartFailed,
+    StateChanged,
     Stuck,
     Tree,
 )
@@ -93,6 +94,7 @@ _NAMES: Final[dict[type, str]] = {
     Restarting: "restarting",
     GaveUp: "gave_up",
     Stuck: "stuck",
+    StateChanged: "state_changed",
     Removed: "removed",
     HealthChanged: "recovered",
     LoopBlocked: "loop_blocked",

@@ -35,7 +35,10 @@ def own_health(state: State, *, recovering: bool, stuck: bool, error: str | None
 
 
 def with_children(own: Health, reasons: list[str], troubled: Sequence[str]) -> tuple[Health, list[str]]:
-    """Health and reasons of a supervisor, given its own and the paths of its children that are not ok."""
-    if not troubled:
+    """Health and reasons of a supervisor, given its own and the paths of its children that are not ok.
+
+    A reason of its own, such as that it can never shut itself down as it should, degrades it as much as a child does.
+    """
+    if not (reasons or troubled):
         return own, reasons
     return ("degraded" if own == "ok" else own), [*reasons, *(f"{path} is not ok" for path in troubled)]

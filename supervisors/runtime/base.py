@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..events import (
     Exited,
+    FailureReport,
     GaveUp,
     HealthChanged,
     Ignored,
@@ -36,9 +37,10 @@ from ..events import (
     Restarting,
     Started,
     StartFailed,
+    StateChanged,
     Stuck,
 )
-from ..exits import Exit
+from ..exits import Exit, crashed
 from ..policy.backoff import failures_in_a_row, next_delay
 from ..policy.health import HEALTHY_UPTIME
 from ..policy.intensity import RestartIntensity
@@ -48,6 +50,7 @@ from ..tree import ChildCount, ChildInfo
 from .child import Child
 from .context import TreeContext
 from .ref import Call
+from .reports import report, report_of_exit
 from .timers import Agenda
 
 Value = TypeVar("Value")
@@ -148,7 +151,7 @@ class BaseSupervisor(ABC):
                     with self._life:
                         await self._live(task_status)
                 finally:
-                    self._at_work = False
+                    self.serving = self._at_work = False  # also when it is cut off: the nursery takes nobody any more
                 if self._life.cancelled_caught:
                     self._ending = Shutdown("killed")
                     await self._take_along()
@@ -202,8 +205,11 @@ class BaseSupervisor(ABC):
 
     def _clean_up(self) -> None:
         """All children are gone; leave nothing half-done for whoever still holds on to them."""
+        self.reasons.clear()
         for child in list(self.children.values()):
             self._at_rest(child)
+            if child.attempt == 0:  # one before it did not start: nothing has told of it yet
+                self.tell_known(child)
         while True:
             try:
                 message = self._receive.receive_nowait()
@@ -347,9 +353,9 @@ class BaseSupervisor(ABC):
         if child.spec.backoff is None:
             self._causes.append((child.spec.id, _with_notes(cause, child, uptime)))
             if not self.intensity.allow(now):
-                self._give_up(child)
+                self._give_up(child, uptime)
                 return
-            self._announce_restart(child, error, self.intensity.left(now))
+            self._announce_restart(child, error, uptime, self.intensity.left(now))
             await self._restart(child)
             return
         child.failures = failures_in_a_row(child.spec.backoff, child.failures, uptime)
@@ -357,19 +363,26 @@ class BaseSupervisor(ABC):
         if delay is None:
             child.restarts -= 1
             await self._stand_by(child)
-            self._give_up_child(child, _with_notes(cause, child, uptime))
+            self._give_up_child(child, _with_notes(cause, child, uptime), uptime)
         elif child.failures == 1:
-            self._announce_restart(child, error, None)
+            self._announce_restart(child, error, uptime, None)
             await self._restart(child)
         else:  # also a delay that chance made 0: in its turn, so that a child that fails at once cannot fill the loop
             await self._stand_by(child)
             self._back_off(child, delay)
-            now = trio.current_time()
-            self.context.emit(RestartDelayed(child.path, child.kind, child.failures, delay, error, now))
+            now, told = trio.current_time(), self._report(child, uptime, delay)
+            self.context.emit(RestartDelayed(child.path, child.kind, child.failures, delay, error, now, told))
 
-    def _announce_restart(self, child: Child, error: Exception | None, left: int | None) -> None:
-        now = trio.current_time()
-        self.context.emit(Restarting(child.path, child.kind, child.restarts, left, error, now))
+    def _announce_restart(self, child: Child, error: Exception | None, uptime: float | None, left: int | None) -> None:
+        now, told = trio.current_time(), self._report(child, uptime, 0.0)
+        self.context.emit(Restarting(child.path, child.kind, child.restarts, left, error, now, told))
+
+    def _report(self, child: Child, uptime: float | None, next_delay: float) -> FailureReport:
+        if uptime is None:
+            assert child.start_error is not None
+            return report(child, self, "start_error", crashed(child.start_error), None, next_delay)
+        assert child.last_exit is not None
+        return report(child, self, "child_terminated", child.last_exit, uptime, next_delay)
 
     def _back_off(self, child: Child, delay: float) -> None:
         """Set *child* aside, to be tried again in *delay* seconds; 0 means in its turn."""
@@ -401,7 +414,7 @@ class BaseSupervisor(ABC):
         self.troubled.pop(child.spec.id, None)
         self.context.emit(HealthChanged(child.path, child.kind, trio.current_time()))
 
-    def _give_up(self, child: Child) -> None:
+    def _give_up(self, child: Child, uptime: float | None) -> None:
         spec = self.spec
         failed = list(dict.fromkeys([child_id for child_id, _ in self._causes]))
         text = (
@@ -410,14 +423,18 @@ class BaseSupervisor(ABC):
             f"supervisor {self.path or 'root'!r} gives up"
         )
         error = RestartIntensityExceeded(text, [cause for _, cause in self._causes])
-        self.context.emit(GaveUp(self.path, "supervisor", error, trio.current_time()))
+        if child.start_error is not None:
+            self.tell_state(child)  # it waited for this attempt, which is not made
+        told = report(child, self, "shutdown", crashed(error), uptime)
+        self.context.emit(GaveUp(self.path, "supervisor", error, trio.current_time(), told))
         self._ending = error if spec.give_up == "raise" else Shutdown(text)
 
-    def _give_up_child(self, child: Child, cause: Exception) -> None:
+    def _give_up_child(self, child: Child, cause: Exception, uptime: float | None) -> None:
         child.advance("give_up")
         if child.cell is not None:
             child.cell.end()
-        self.context.emit(GaveUp(child.path, child.kind, cause, trio.current_time()))
+        told = report(child, self, "shutdown", crashed(cause), uptime)
+        self.context.emit(GaveUp(child.path, child.kind, cause, trio.current_time(), told))
 
     def _at_rest(self, child: Child) -> None:
         """*child* is down and stays down: forget it if it is temporary, and what was wrong with it in any case."""
@@ -425,6 +442,7 @@ class BaseSupervisor(ABC):
         child.exit_pending = False
         if child.state in ("backing_off", "failed"):
             child.advance("stop")
+            self.tell_state(child)
         if child.cell is not None:
             child.cell.end()
         child.recovering = False
@@ -440,6 +458,19 @@ class BaseSupervisor(ABC):
             del self.children[child.spec.id]
             if self.context.watched:
                 self.context.emit(Removed(child.path, child.kind, trio.current_time()))
+
+    def tell_state(self, child: Child) -> None:
+        """Tell the state of *child*, where no other event does."""
+        if self.context.watched:
+            now = trio.current_time()
+            self.context.emit(StateChanged(child.path, child.kind, child.state, child.generation, now))
+
+    def tell_known(self, child: Child) -> None:
+        """Tell that *child* is known, and all below it; none of them runs."""
+        self.tell_state(child)
+        if child.supervisor is not None:
+            for below in child.supervisor.children.values():
+                child.supervisor.tell_known(below)
 
     def too_slow(self, child: Child) -> Exception:
         """What a start that ran out of its time failed with."""
@@ -584,14 +615,17 @@ def report_end(child: Child, exit: Exit, was_up: bool, context: TreeContext) -> 
     if not context.watched:
         return
     now = trio.current_time()
+    supervisor = child.owner if isinstance(child.owner, BaseSupervisor) else None
     if was_up:
         uptime = now - child.started_at
-        context.emit(Exited(child.path, child.kind, child.generation, exit, uptime, now))
+        told = report_of_exit(child, supervisor, exit, uptime)
+        context.emit(Exited(child.path, child.kind, child.generation, exit, uptime, now, told))
     elif child.declined:
         context.emit(Ignored(child.path, child.kind, now))
     else:
         assert child.start_error is not None
-        context.emit(StartFailed(child.path, child.kind, child.start_error, now))
+        told = report(child, supervisor, "start_error", crashed(child.start_error), None)
+        context.emit(StartFailed(child.path, child.kind, child.start_error, now, told))
 
 
 async def wait_until_gone(children: Sequence[Child], context: TreeContext) -> None:

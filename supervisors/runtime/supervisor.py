@@ -27,8 +27,11 @@ class Supervisor(BaseSupervisor):
         for child in list(self.children.values()):
             if self._records.get(child.spec.id) is not child:
                 self._forget(child)
+        back = [child for child in self._records.values() if self.children.get(child.spec.id) is not child]
         self.children.clear()
         self.children.update(self._records)
+        for child in back:
+            self.tell_known(child)
         for child in list(self.children.values()):
             try:
                 await self._start(child)
@@ -76,7 +79,22 @@ class Supervisor(BaseSupervisor):
         """Stop the others of the restart group, in reverse order."""
         for other_id in reversed(self._group(child)):
             if other_id != child.spec.id:
-                await self._terminate(self.children[other_id])
+                other = self.children[other_id]
+                await self._terminate(other)
+                self._notice_loss(other)
+
+    def _notice_loss(self, child: Child) -> None:
+        """Say so if *child* was the last one that could end this supervisor, which nobody can any more.
+
+        It is temporary, so the restart of its group has removed it for good; that does not count as its end, and so
+        does not end the supervisor.  OTP does the same.
+        """
+        lost = child.spec.significant and self.children.get(child.spec.id) is not child
+        if lost and not any(other.spec.significant for other in self.children.values()):
+            self.reasons[:] = [
+                f"cannot shut itself down any more: significant child {child.spec.id!r}, which is temporary, "
+                "was removed by the restart of its group"
+            ]
 
     async def _start_group(self, child: Child) -> None:
         for member_id in self._group(child):
@@ -95,6 +113,7 @@ class Supervisor(BaseSupervisor):
         self.troubled[child.spec.id] = child
         if child.spec.backoff is None:
             self._back_off(child, 0.0)
+            self.tell_state(child)
         else:
             await self._on_failure(child, child.start_error or error, None)
 
@@ -112,8 +131,11 @@ class Supervisor(BaseSupervisor):
             child = self.children[spec.id] = self.make_child(spec)
             try:
                 await self._start(child)
+                if spec.significant:
+                    self.reasons.clear()
             except StartError:
-                del self.children[spec.id]
+                self._at_rest(child)
+                self._forget(child)
                 raise
             return child.value
 

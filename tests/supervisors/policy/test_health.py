@@ -41,3 +41,7 @@ def test_a_supervisor_that_is_worse_itself_stays_so() -> None:
 
 def test_healthy_children_change_nothing() -> None:
     assert with_children("degraded", ["x"], []) == ("degraded", ["x"])
+
+
+def test_a_reason_of_its_own_degrades_a_supervisor() -> None:
+    assert with_children("ok", ["x"], []) == ("degraded", ["x"])

@@ -25,6 +25,7 @@ from supervisors import (
     SupervisorRef,
     SupervisorSpec,
     TooManyChildren,
+    Tree,
     WrongKind,
     open_tree,
 )
@@ -612,3 +613,20 @@ async def test_nothing_stays_behind_of_children_that_have_gone() -> None:
         assert len(supervisor._timers._heap) < 200
         assert supervisor.children == {}
         assert supervisor.troubled == {}
+
+
+@virtual_time
+async def test_one_that_is_cut_off_takes_no_child_while_it_waits_for_those_that_do_not_end() -> None:
+    async def stop(tree: Tree) -> None:
+        await tree.stop(deadline=trio.current_time())
+
+    ref = SupervisorRef()
+    pool = ChildSpec("p", DynamicSupervisorSpec(), ref=ref)
+    async with running(one(pool)) as tree:
+        ref.start_child_nowait(Lives().spec("slow", stop=5))
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop, tree)
+            await trio.sleep(2)
+            with pytest.raises(SupervisorNotRunning):
+                ref.start_child_nowait(Lives().spec("late"))

@@ -481,3 +481,16 @@ async def test_an_actor_can_stop_itself_through_its_supervisor_without_waiting()
         assert await tree.ref("a").call(tree) == "going"
         await tree.wait_for_state("a", "stopped")
         tree.assert_sequence("exited a shutdown")
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+@virtual_time
+async def test_no_pool_starts_a_child_again_that_it_forgets(concurrent: bool) -> None:
+    """Started, it would run outside the tree."""
+    lives = Lives()
+    async with running(one(ChildSpec("p", DynamicSupervisorSpec(concurrent=concurrent)))) as tree:
+        await tree.start_child("p", lives.spec("d"))
+        for operation in (tree.restart_child, tree.start_again):
+            with pytest.raises(WrongKind, match="is forgotten when it is down"):
+                await operation("p/d")
+        assert lives.of("begin") == [0]

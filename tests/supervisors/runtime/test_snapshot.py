@@ -166,3 +166,45 @@ async def test_a_snapshot_can_be_taken_after_the_end(spec: SupervisorSpec) -> No
         pass
     assert tree.snapshot().state == "stopped"
     assert tree.snapshot().uptime is None
+
+
+# ------------------------------------------------- a supervisor that cannot end itself
+
+
+@pytest.mark.parametrize(("others", "degraded"), [(False, True), (True, False)])
+@virtual_time
+async def test_a_supervisor_that_lost_what_would_have_ended_it_says_so_and_goes_on(
+    others: bool, degraded: bool
+) -> None:
+    """As in OTP: the restart of its group removes a significant temporary child, and that is not its end."""
+    lives = Lives()
+    children = [lives.spec("a"), lives.spec("job", restart="temporary", significant=True)]
+    if others:
+        children.append(lives.spec("other", restart="transient", significant=True))
+    inner = SupervisorSpec(children, strategy="one_for_all", auto_shutdown="all_significant")
+    async with running(one(ChildSpec("s", inner))) as tree:
+        await tree.crash_and_wait("s/a", Crash())
+        await tree.wait_for_generation("s/a", 2)
+        await tree.wait_for_health("s/a", "ok")
+        node = tree.find("s")
+        assert (node.state, node.health) == ("running", "degraded" if degraded else "ok")
+        assert [child.id for child in node.children or ()] == ["a", "other"] if others else ["a"]
+        if degraded:
+            [reason] = node.reasons
+            assert reason.startswith("cannot shut itself down any more: significant child 'job'")
+            assert tree.snapshot().reasons == ("s is not ok",)
+
+
+@pytest.mark.parametrize("remedy", ["another one", "a new life"])
+@virtual_time
+async def test_it_is_well_again_with_a_new_significant_child(remedy: str) -> None:
+    lives = Lives()
+    job = lives.spec("job", restart="temporary", significant=True)
+    inner = SupervisorSpec([lives.spec("a"), job], strategy="one_for_all", auto_shutdown="any_significant")
+    async with running(one(ChildSpec("s", inner))) as tree:
+        await tree.crash_and_wait("s/a", Crash())
+        await tree.wait_for_generation("s/a", 2)
+        await trio.sleep(60)
+        assert tree.find("s").health == "degraded"
+        await (tree.start_child("s", job) if remedy == "another one" else tree.restart_child("s"))
+        assert (tree.find("s").health, tree.snapshot().health) == ("ok", "ok")

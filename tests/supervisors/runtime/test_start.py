@@ -63,7 +63,8 @@ async def test_a_failed_start_rolls_back_in_reverse_and_raises_with_its_cause() 
     assert isinstance(caught.value.__cause__, Crash)
     assert caught.value.path == "c"
     recorder.assert_story(
-        *("started a", "started b", "start_failed c", "exited b shutdown", "exited a shutdown", "start_failed root"),
+        *("started a", "started b", "start_failed c", "exited b shutdown", "exited a shutdown"),
+        *("state_changed d", "start_failed root"),
     )
     assert trio.current_time() - lives.began == 4
     assert lives.of("begin", "d") == []
