@@ -622,7 +622,7 @@ async def test_one_that_is_cut_off_takes_no_child_while_it_waits_for_those_that_
 
     ref = SupervisorRef()
     pool = ChildSpec("p", DynamicSupervisorSpec(), ref=ref)
-    async with running(one(pool)) as tree:
+    async with running(SupervisorSpec([pool])) as tree:
         ref.start_child_nowait(Lives().spec("slow", stop=5))
         await wait_all_tasks_blocked()
         async with trio.open_nursery() as nursery:
