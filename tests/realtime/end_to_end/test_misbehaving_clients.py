@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from itertools import pairwise
@@ -121,6 +122,25 @@ async def test_any_message_is_a_sign_of_life(server):
                         await client.write()
         # The third comes after the time in which the first would have had to be answered.
         assert pings == 3
+
+
+async def test_a_server_that_was_held_up_itself_blames_nobody_for_it(server):
+    """Design 5: the server's own lag is discounted, and ticks that were missed are skipped, not doubled."""
+    async with many_listening(server, "/ws/patient", 20) as clients:
+        await clients[0].first("ping")
+        server.signal(signal.SIGSTOP)
+        try:
+            await trio.sleep(INTERVAL + PONG_TIMEOUT + 0.5)  # longer than any client may be silent
+        finally:
+            server.signal(signal.SIGCONT)
+        resumed = trio.current_time()
+        pings = [len(client.all("ping")) for client in clients]
+        for client, before in zip(clients, pings, strict=True):
+            await client.several(before + 1, "ping")
+            assert client.closed is None
+        ticks = [at for at in clients[0].arrivals_of("time_update") if at > resumed]
+    # The one that was due comes at once, and from then on the cadence is what it was.
+    assert all(later - earlier > 0.5 for earlier, later in pairwise(ticks[1:]))
 
 
 async def test_1000_connects_and_disconnects_leave_nothing_behind(server):

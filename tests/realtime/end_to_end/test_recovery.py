@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -184,3 +186,45 @@ async def test_a_crash_of_the_store_keeps_the_epoch_and_the_numbers(server):
     async with listening(server, "/ws/events") as newcomer:
         confirmed, earlier = newcomer.received[0], client.received[0]
         assert (confirmed["epoch"], confirmed["offset"]) == (earlier["epoch"], messages[1]["offset"])
+
+
+WORKERS = ("store", "backplane", "hub", "server", "heartbeat", "broadcasters/clock", "broadcasters/supervisors")
+
+
+async def test_whatever_crashes_while_events_are_posted_nobody_misses_one(make_server):
+    """Design 5: acknowledged means committed, and committed events reach every subscriber in order, once."""
+    server: ServerProcess = await in_thread(make_server(debug=True).start)
+    seed = int.from_bytes(os.urandom(4))
+    print("seed", seed)
+    chance = random.Random(seed)
+    acknowledged: list[str] = []
+
+    async def post() -> None:
+        while True:
+            answer = await ask(server, "POST", "/api/events", {"type": "posted"})
+            assert answer.status in (201, 503), answer  # 503: the store is just being restarted
+            if answer.status == 201:
+                acknowledged.append(answer.json()["event_id"])
+
+    async with many_listening(server, "/ws/events", 5) as clients:
+        with trio.move_on_after(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(post)
+                nursery.start_soon(post)
+                while True:
+                    answer = await ask(server, "POST", f"/api/supervisors/{chance.choice(WORKERS)}/crash")
+                    assert answer.status in (202, 409), answer  # 409: it has not come back from the last time
+                    await trio.sleep(chance.uniform(0, 0.2))
+        for client in clients:
+            await client.until(lambda client=client: set(acknowledged) <= ids(client))
+            offsets = [message["offset"] for message in client.all("event")]
+            assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
+            assert not client.all("gap")
+    assert len(acknowledged) > 50
+    tree = [child["id"] for child in server.get("/api/supervisors")["children"] if child["generation"] == 1]
+    assert {"connections", "broadcasters"} <= set(tree)  # no crash reached a supervisor
+
+
+def ids(client: Listener) -> set[str]:
+    """Of the events that it has received."""
+    return {message["data"]["event_id"] for message in client.all("event")}
