@@ -1,6 +1,8 @@
 # Everything a developer or a user of the checkout needs; each target does its own set-up.
 PYTHON ?= python3
 PORT ?= 8000
+# Crash buttons on the page, for requests from this machine only.
+DEBUG ?= true
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -23,7 +25,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 run: $(VENV)/.installed
-	REALTIME_SERVER_BIND=127.0.0.1:$(PORT) $(BIN)/realtime serve
+	REALTIME_SERVER_BIND=127.0.0.1:$(PORT) REALTIME_SERVER_DEBUG=$(DEBUG) $(BIN)/realtime serve
 
 test: $(VENV)/.installed-dev
 	$(BIN)/coverage erase
