@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
+from quart import Quart
 from quart_trio import QuartTrio
 
 from realtime.transport.asgi import WebsocketConnection
@@ -17,6 +18,12 @@ class Application(QuartTrio):
     """Quart on Trio, with a handler's failure told to a WebSocket's client as such (1011)."""
 
     asgi_websocket_class = WebsocketConnection
+
+    async def handle_user_exception(self, error: Exception | BaseExceptionGroup[BaseException]) -> Any:
+        """Hand a group of failures to its handler whole: Quart-Trio hands over the first and forgets the others."""
+        if isinstance(error, ExceptionGroup):
+            return await Quart.handle_user_exception(self, error)
+        return await super().handle_user_exception(error)
 
 
 def create_app(backend: Backend) -> Application:

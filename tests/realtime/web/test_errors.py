@@ -118,11 +118,12 @@ async def test_our_own_failure_is_500_logged_with_its_path_and_tells_nothing_of_
     assert (line["event"], line["path"], str(line["exc_info"])) == ("request_failed", "/fail", "secret")
 
 
-async def test_a_group_of_failures_is_500_as_well(failing):
+async def test_a_group_of_failures_is_500_as_well_and_logged_whole(failing):
     error = ExceptionGroup("several", [RuntimeError("one"), ValueError("two")])
     with structlog.testing.capture_logs() as logs:
         await error_of(await answer_to(failing, error), 500, "internal_error")
-    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["request_failed"]
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert (line["event"], line["exc_info"]) == ("request_failed", error)
 
 
 async def test_a_refusal_carries_its_details_and_headers(failing):

@@ -1,5 +1,7 @@
 import os
 
+import pytest
+
 from ..in_process import receive
 
 
@@ -13,7 +15,7 @@ async def test_the_process_is_this_one(system):
     assert process["rss_bytes"] > 1_000_000
     assert process["open_files"] >= 3
     assert process["threads"] >= 1
-    assert 0 < process["cpu_s"] <= sum(os.times()[:2])
+    assert process["cpu_s"] == pytest.approx(sum(os.times()[:2]), abs=0.5)
     assert process["uptime_s"] > 0
 
 
