@@ -17,12 +17,14 @@ from .errors import (
     MailboxClosed,
     MailboxFull,
     MessageDropped,
+    NameTaken,
     NoSuchChild,
     NotStarted,
     ProcessFailed,
     RestartIntensityExceeded,
     Shutdown,
     StartError,
+    StashFull,
     SupervisorError,
     SupervisorNotRunning,
     TaskCancelled,
@@ -47,14 +49,17 @@ from .events import (
     StateChanged,
     Stuck,
 )
-from .exits import Exit
+from .exits import Down, Exit
 from .runtime.actor import Actor, ActorContext, Timer
 from .runtime.dump import dump, dump_on_signal
+from .runtime.kept import Deferred
 from .runtime.mailbox import Mailbox, MailboxStatistics
+from .runtime.monitors import Monitor
 from .runtime.partition import PartitionedRef, partitioned
 from .runtime.process import Command, ProcessStatistics, Program
 from .runtime.readiness import FileDescriptor, Line, Port
 from .runtime.ref import Ref, Request, SupervisorRef
+from .runtime.registry import Registry
 from .runtime.root import Tree, open_tree
 from .runtime.tasks import TaskHandle, TaskMap, TaskSupervisor
 from .runtime.watchdog import Watchdog
@@ -89,6 +94,8 @@ __all__ = [
     "ChildRunning",
     "ChildSpec",
     "Command",
+    "Deferred",
+    "Down",
     "DynamicSupervisorSpec",
     "Event",
     "Exit",
@@ -111,6 +118,8 @@ __all__ = [
     "MailboxSpec",
     "MailboxStatistics",
     "MessageDropped",
+    "Monitor",
+    "NameTaken",
     "NoSuchChild",
     "Node",
     "NotStarted",
@@ -121,6 +130,7 @@ __all__ = [
     "ProcessStatistics",
     "Program",
     "Ref",
+    "Registry",
     "Removed",
     "Request",
     "RestartDelayed",
@@ -130,6 +140,7 @@ __all__ = [
     "StartError",
     "StartFailed",
     "Started",
+    "StashFull",
     "StateChanged",
     "Stuck",
     "SupervisorError",

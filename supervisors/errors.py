@@ -157,6 +157,28 @@ class MailboxFull(SupervisorError):
 
 
 @attrs.frozen(str=False)
+class StashFull(SupervisorError):
+    """An actor puts more messages aside than its mailbox holds; this one was not."""
+
+    path: str
+    capacity: int
+
+    def __str__(self) -> str:
+        return f"the stash of {self.path!r} is full ({self.capacity} messages)"
+
+
+@attrs.frozen(str=False)
+class NameTaken(SupervisorError):
+    """Another actor, at *path*, is registered under this name; nothing was changed."""
+
+    name: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"the name {self.name!r} is taken by {self.path!r}"
+
+
+@attrs.frozen(str=False)
 class MailboxClosed(SupervisorError):
     """The actor is not there: never started, stopped or given up; nothing was sent."""
 

@@ -26,6 +26,18 @@ class Exit:
         return self.reason in ("crashed", "killed")
 
 
+@attrs.frozen
+class Down:
+    """A monitored child has ended, or was not running when it was asked about: then *exit* is None (OTP's ``noproc``).
+
+    *generation* is the one that ended; of a child that was not up its last one, 0 if there was none.
+    """
+
+    path: str
+    generation: int
+    exit: Exit | None
+
+
 NORMAL = Exit("normal")
 SHUTDOWN = Exit("shutdown")
 KILLED = Exit("killed")

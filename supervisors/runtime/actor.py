@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 import trio
 
 from ..exits import SHUTDOWN, Exit
+from .kept import Deferred, defer, own_cell, put_aside, put_back
 from .ref import CURRENT_ACTOR, Call, Cell, Ref, RequestExpired
 from .timers import Agenda, Entry
+
+if TYPE_CHECKING:
+    from .context import TreeContext
+    from .monitors import Monitor
 
 Message = TypeVar("Message")
 
@@ -31,6 +36,8 @@ class ActorContext:
     path: str
     generation: int
     ref: Ref[Any]
+    tree: TreeContext = attrs.field(repr=False, eq=False)
+    """For the runtime."""
 
 
 class Timer:
@@ -143,6 +150,56 @@ class Actor(Generic[Message]):
         """Figures for the tree's snapshot.  Called at any moment; must not block."""
         return {}
 
+    def monitor(self, target: Ref[Any] | str) -> Monitor:
+        """Be told how the present life of another child, a ref or a path, ends.
+
+        A :class:`~supervisors.Down` comes to :meth:`handle_cast`, once, before the messages that wait.  A child that
+        is starting is waited for; for one that is not running it comes at once, with None as its exit.  The monitor
+        goes with this life of the actor; ``monitor.cancel()`` ends it sooner.  A ref must be of the same tree.
+
+        Raises:
+          RuntimeError: it is not the actor's own task.
+
+        Source: ``erlang:monitor/2`` in Erlang/OTP.
+        """
+        return self.context.tree.monitors.by_actor(own_cell("monitor()"), target)
+
+    def demonitor(self, monitor: Monitor) -> None:
+        """:meth:`Monitor.cancel`: nothing more comes of *monitor*."""
+        monitor.cancel()
+
+    def stash(self, message: object) -> None:
+        """Put *message*, which is being handled, aside until :meth:`unstash_all`; a call is not answered meanwhile.
+
+        What ``handle_call`` returns after it is not used.  There is room for as many as the mailbox holds.  What is
+        put aside is treated as what waits in the mailbox: it outlives a crash, after which it is handled first; when
+        the actor is stopped or given up, calls get :class:`~supervisors.ActorStopped`.
+
+        Raises:
+          StashFull: there is no room.
+          RuntimeError: it is not the actor's own task.
+
+        Sources: postponed events of ``gen_statem`` in Erlang/OTP; the stash of Akka, which outlives a crash as well.
+        """
+        put_aside(message)
+
+    def unstash_all(self) -> None:
+        """Handle what was put aside before all that waits, in the order in which it came."""
+        put_back(own_cell("unstash_all()"))
+
+    def defer(self) -> Deferred:
+        """Answer the call that is being served later: by ``reply()`` of what this returns, in any task, at any time.
+
+        What ``handle_call`` returns after it is not used.  If this life of the actor ends before the answer, the
+        caller gets :class:`~supervisors.ActorCrashed` or :class:`~supervisors.ActorStopped`.
+
+        Raises:
+          RuntimeError: no call is being served, or it was deferred or stashed before.
+
+        Source: ``{noreply, State}`` and ``gen_server:reply/2`` in Erlang/OTP.
+        """
+        return defer()
+
     def send_after(self, delay: float, message: Message) -> Timer:
         """Hand *message* to :meth:`handle_cast` in *delay* seconds."""
         return self._set(Timer(trio.current_time() + delay, message, None))
@@ -171,6 +228,8 @@ async def run_actor(factory: Any, cell: Cell, context: ActorContext, task_status
     await actor.on_start()
     mailbox = cell.mailbox
     mailbox.reopen()
+    if cell.kept is not None:
+        cell.kept.came_up()
     task_status.started(actor)
     del factory, context, task_status
     await actor.on_continue()
@@ -226,5 +285,7 @@ async def _handle_call(actor: Actor[Any], cell: Cell, call: Call) -> None:
             raise
         call.fail(expired)
     else:
+        if cell.current is not call:
+            return  # deferred or put aside: answered by somebody else
         call.reply(reply)
     cell.current = None

@@ -26,12 +26,15 @@ from .timers import Entry
 if TYPE_CHECKING:
     from ..events import Kind
     from .base import BaseSupervisor
+    from .context import TreeContext
 
 OFFERED: Final = ("task_status", "stopping")
 
 
 class Owner(Protocol):
     """What a child tells whoever is responsible for it; nothing here may wait."""
+
+    context: TreeContext
 
     def make_supervisor(self, child: Child) -> BaseSupervisor:
         """The record of the supervisor that *child* is."""
@@ -235,7 +238,7 @@ class Child:
             return partial(self.supervisor.run, status)
         if self.cell is not None:
             factory = partial(start, *self.spec.args, **self.spec.kwargs)
-            context = ActorContext(self.path, self.generation + 1, self.ref)
+            context = ActorContext(self.path, self.generation + 1, self.ref, self.owner.context)
             return partial(run_actor, factory, self.cell, context, status)
         offered: dict[str, object] = {"task_status": status, "stopping": self.stopping}
         wanted = {name: offered[name] for name in self._wants}
@@ -391,6 +394,8 @@ class Child:
     def _end_current_call(self, exit: Exit) -> None:
         assert self.cell is not None
         call, self.cell.current, self.cell.task = self.cell.current, None, None
+        if self.cell.kept is not None:
+            self.cell.kept.life_ended(self.cell, exit)
         if call is None:
             return
         if exit.reason == "crashed":

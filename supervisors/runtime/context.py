@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..events import Event, Hook
+
+if TYPE_CHECKING:
+    from .monitors import Monitors
 
 logger = logging.getLogger("supervisors")
 
@@ -14,13 +18,15 @@ logger = logging.getLogger("supervisors")
 class TreeContext:
     """One per running tree."""
 
-    __slots__ = ("_hooks", "random")
+    __slots__ = ("_hooks", "monitors", "random")
 
     def __init__(self, hook: Hook | None, random_: Callable[[], float] = random.random) -> None:
         # Never changed, only replaced: a hook may add or remove one while an event is told.
         self._hooks: tuple[Hook, ...] = () if hook is None else (hook,)
         self.random = random_
         """A number in [0, 1), for jitter."""
+        self.monitors: Monitors
+        """Set once there is a root."""
 
     def add(self, hook: Hook) -> None:
         """Tell *hook* what happens from now on."""

@@ -6,7 +6,7 @@ Names and errors are Trio's.  It has one receiver, the actor; any number of task
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -40,7 +40,8 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
     """A bounded queue of messages for one receiver.
 
     Control messages are sent with :meth:`send_control`, are received before all others and are not bounded: only the
-    runtime sends them, at most one of a kind.  *on_drop* is told each message that an overflow policy drops.
+    runtime sends them, one that asks to stop and one for each monitor.  *on_drop* is told each message that an overflow
+    policy drops.
     """
 
     __slots__ = (
@@ -72,6 +73,11 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         self._receiver: Task | None = None
         self._closed = False
         self._received = self._dropped = self._refused = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether it takes messages."""
+        return not self._closed
 
     def __len__(self) -> int:
         return len(self.data)
@@ -146,6 +152,21 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         if not self._closed:
             self.urgent.append(value)
             self._wake()
+
+    def put_first(self, value: T) -> None:
+        """As :meth:`send_control`, also before the mailbox is opened: for an actor that is still in ``on_start``."""
+        self.urgent.append(value)
+        self._wake()
+
+    def take_back(self, value: T) -> None:
+        """Take this very control message out again; does nothing if it was received."""
+        self.urgent[:] = [other for other in self.urgent if other is not value]
+
+    def put_back(self, values: Sequence[T]) -> None:
+        """Put what was received before all that waits; for that there is room beyond the capacity."""
+        self.data = deque((*values, *self.data))
+        self._received -= len(values)
+        self._wake()
 
     def receive_nowait(self) -> T:
         """The next message.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..spec import ChildSpec, MailboxSpec
     from ..tree import ChildCount, ChildInfo
     from .base import BaseSupervisor
+    from .kept import Kept
 
 Reply = TypeVar("Reply")
 Value = TypeVar("Value")
@@ -119,7 +120,7 @@ class RequestExpired(trio.TooSlowError):
 class Cell:
     """What an actor keeps over its restarts: mailbox, the call in hand, and whom its loop waits for."""
 
-    __slots__ = ("current", "mailbox", "path", "task", "waits_for")
+    __slots__ = ("current", "kept", "mailbox", "path", "task", "waits_for")
 
     def __init__(self, path: str, spec: MailboxSpec) -> None:
         self.path = path
@@ -128,6 +129,8 @@ class Cell:
         self.current: Call | None = None
         self.task: Task | None = None
         self.waits_for: Cell | None = None
+        self.kept: Kept | None = None
+        """What few actors need; see ``kept.py``."""
 
     def _dropped(self, message: object) -> None:
         if isinstance(message, Call):
@@ -139,6 +142,8 @@ class Cell:
         for message in self.mailbox.drain():
             if isinstance(message, Call):
                 message.fail(ActorStopped(self.path))
+        if self.kept is not None:
+            self.kept.ended()
 
 
 CURRENT_ACTOR: ContextVar[Cell | None] = ContextVar("current_actor", default=None)
@@ -160,6 +165,11 @@ class Ref(Generic[AnyRequest]):
     def path(self) -> str:
         """The actor's path in its tree; the ref's own name while it was never bound."""
         return self.name if self._cell is None else self._cell.path
+
+    @property
+    def cell(self) -> Cell | None:
+        """What it is bound to; for the runtime."""
+        return self._cell
 
     def bind(self, cell: Cell) -> None:
         """Point at *cell*; done by the runtime."""

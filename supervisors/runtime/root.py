@@ -12,13 +12,14 @@ import trio
 
 from ..errors import ChildNotRunning, NoSuchChild, WrongKind
 from ..events import Hook, Started
-from ..exits import Exit
+from ..exits import Down, Exit
 from ..spec import AnySupervisorSpec, ChildSpec
 from ..tree import Node
 from .base import BaseSupervisor, report_end, wait_until_gone
 from .child import Child, divide
 from .context import TreeContext
 from .dynamic import SequentialDynamicSupervisor, make_supervisor
+from .monitors import Monitor, Monitors
 from .ref import Ref, SupervisorRef
 from .snapshot import snapshot
 from .supervisor import Supervisor
@@ -84,6 +85,27 @@ class Tree:
             yield
         finally:
             self._context.remove(hook)
+
+    @contextmanager
+    def monitor(self, target: Ref[Any] | str) -> Iterator[Monitor]:
+        """Watch the present life of *target*, a path or a ref, while the block runs: ``await monitor.wait()`` in it.
+
+        For tasks of any kind; what an actor itself sets is :meth:`Actor.monitor`.
+        """
+        monitor = self._context.monitors.by_task(target)
+        try:
+            yield monitor
+        finally:
+            monitor.cancel()
+
+    async def wait_exit(self, target: Ref[Any] | str) -> Down:
+        """Wait until the present life of *target*, a path or a ref, has ended.  A checkpoint.
+
+        Returns at once if it is not running, with None as its exit.
+        """
+        with self.monitor(target) as monitor:
+            await trio.lowlevel.checkpoint()
+            return await monitor.wait()
 
     # ---------------------------------------------------------------- operating
 
@@ -242,6 +264,7 @@ async def open_tree(
     """
     context = TreeContext(on_event, random)
     root = Child(ChildSpec(id, spec, restart="temporary"), "", _Outside(context))
+    context.monitors = Monitors(context, root)
     tree = Tree(root, context)
     failures: list[Exception] = []
     try:
