@@ -28,6 +28,8 @@ from realtime.sections import TopicRule as TopicRule
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
 DEFAULT_FILE = "realtime.toml"
+MEMORY = ":memory:"
+"""A ``store.path`` that stands for no file, as in SQLite."""
 BUNDLED_ACTORS = {"clock": "realtime.actors.clock", "system": "realtime.actors.system"}
 """Actor modules that run unless they are disabled."""
 
@@ -172,7 +174,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _anchored(section: Any, base: Path) -> Any:
     if not attrs.has(type(section)):
         return section
-    paths = {key: base / value for key, value in _values(section).items() if isinstance(value, Path)}
+    values = {key: value for key, value in _values(section).items() if isinstance(value, Path)}
+    paths = {key: base / value for key, value in values.items() if str(value) != MEMORY}
     return attrs.evolve(section, **paths)
 
 

@@ -68,6 +68,15 @@ class Blocked:
         return Blocked(self.count + 1, max(self.longest, seconds), seconds)
 
 
+def in_one_line(error: BaseException) -> str:
+    """Class and text of *error*; also of one whose text cannot be made, since a snapshot must never fail."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "<its text cannot be made>"
+    return f"{type(error).__name__}: {text}"
+
+
 @attrs.frozen
 class LastExit:
     """How the last generation that ended did so; *seconds_ago* at the moment of the snapshot."""
@@ -79,7 +88,7 @@ class LastExit:
     def error(self) -> str | None:
         """The exception in one line."""
         error = self.exit.error
-        return None if error is None else f"{type(error).__name__}: {error}"
+        return None if error is None else in_one_line(error)
 
     @property
     def traceback(self) -> str | None:

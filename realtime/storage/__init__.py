@@ -2,9 +2,7 @@
 
 from realtime.policy.retention import Retention
 from realtime.ports import EventStore
-
-MEMORY = ":memory:"
-"""The path that asks for a store in memory, as in SQLite."""
+from realtime.settings import MEMORY
 
 
 def open_store(path: str, retention: Retention) -> EventStore:

@@ -11,7 +11,7 @@ import trio
 
 from ..policy.health import Health, own_health, with_children
 from ..spec import SupervisorSpec
-from ..tree import CHILDREN_SHOWN, Budget, LastExit, MailboxDepth, Node
+from ..tree import CHILDREN_SHOWN, Budget, LastExit, MailboxDepth, Node, in_one_line
 from .base import BaseSupervisor
 from .child import Child
 
@@ -23,7 +23,7 @@ def health_of(child: Child) -> tuple[Health, list[str]]:
         child.state,
         recovering=child.recovering or _just_failed(child),
         stuck=child.stuck,
-        error=None if error is None else f"{type(error).__name__}: {error}",
+        error=None if error is None else in_one_line(error),
     )
     if child.supervisor is None:
         return health, reasons
@@ -112,7 +112,7 @@ def _reported(child: Child) -> Mapping[str, Any]:
         return dict(figures) if isinstance(figures, Mapping) else attrs.asdict(figures)
     except Exception as error:
         # The snapshot answers at any moment; a child that cannot tell its figures shows that, in their place.
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": in_one_line(error)}
 
 
 def _children(supervisor: BaseSupervisor | None, now: float) -> tuple[Node, ...] | None:

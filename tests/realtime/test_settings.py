@@ -544,3 +544,9 @@ def test_any_environment_gives_settings_or_named_problems(environ: dict[str, str
         outcome = error
         assert error.problems  # noqa: PT017 - either outcome is right, so nothing can be expected to be raised
     assert isinstance(outcome, Settings | SettingsError)
+
+
+def test_the_store_in_memory_is_no_path_beside_the_file(tmp_path):
+    file = tmp_path / "realtime.toml"
+    file.write_text('[store]\npath = ":memory:"\n', encoding="utf-8")
+    assert str(load(file, {}).store.path) == ":memory:"
