@@ -314,9 +314,10 @@ class BaseSupervisor(ABC):
 
     def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
         """The task of *child* is over: report it, and deal with it in turn if nobody asked for it."""
+        # Before the report, so that whoever looks at the tree on hearing of it sees a child that has just failed.
+        child.exit_pending = not child.asked and (was_up or not self.waits_for_starts)
         report_end(child, exit, was_up, self.context)
-        if not child.asked and (was_up or not self.waits_for_starts):
-            child.exit_pending = True
+        if child.exit_pending:
             self.post(ChildExit(child, child.attempt))
 
     waits_for_starts = True
@@ -492,6 +493,11 @@ class BaseSupervisor(ABC):
 
     async def _terminate(self, child: Child, deadline: float = math.inf) -> None:
         """Bring *child* down in an orderly way and wait until it is gone; what it does meanwhile is not a crash."""
+        await self._bring_down(child, deadline)
+        self._at_rest(child)
+
+    async def _bring_down(self, child: Child, deadline: float = math.inf) -> None:
+        """As :meth:`_terminate`, for one that is to be started again: what waits in its mailbox stays there."""
         child.exit_pending = False
         if child.alive:
             allowed = 0.0 if child.spec.shutdown is BRUTAL_KILL else child.spec.shutdown
@@ -502,7 +508,6 @@ class BaseSupervisor(ABC):
             if child.alive:
                 self.too_late(child, until, deadline)
                 await wait_until_gone((child,), self.context)
-        self._at_rest(child)
 
     def too_late(self, child: Child, until: float, deadline: float) -> None:
         """*child* still runs at *until*: kill it, or cut it off if that was the *deadline* given from above."""
