@@ -14,7 +14,20 @@ from sphinx.util.inspect import TypeAliasForwardRef
 
 import supervisors
 
-MADE_BY_THE_RUNTIME: Final = ("supervisors.Timer", "supervisors.Tree", "supervisors.testing.RunningTree")
+MADE_BY_THE_RUNTIME: Final = {
+    f"supervisors.{name}"
+    for name in (
+        "ActorContext",
+        "Deferred",
+        "Monitor",
+        "Program",
+        "TaskHandle",
+        "TaskMap",
+        "Timer",
+        "Tree",
+        "testing.RunningTree",
+    )
+}
 """Classes that a user is given and never builds, so that their constructors are nobody's business."""
 
 MEANT: Final = {
@@ -25,7 +38,8 @@ MEANT: Final = {
 }
 """What the values of some defaults and types look like, and what they are called."""
 
-LEFT_OUT: Final = re.compile(r"^(__init__|bind|wait_in|advance)$")
+FOR_THE_RUNTIME: Final = re.compile(r"\b(by|for) the runtime\b", re.IGNORECASE)
+"""What the docstring of a method says that is nobody else's business."""
 
 
 def read_sections(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -72,8 +86,8 @@ def tidy_signature(
 
 
 def leave_out(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out the methods that only the runtime calls."""
-    return True if LEFT_OUT.match(name) else None
+    """Leave out what only the runtime uses."""
+    return True if FOR_THE_RUNTIME.search(getattr(obj, "__doc__", None) or "") else None
 
 
 def complete_names() -> None:

@@ -58,6 +58,7 @@ PYTHON_PAGES: Final = {
     "os": "os",
     "re": "re",
     "subprocess": "subprocess",
+    "sys": "sys",
     "typing": "typing",
 }
 
