@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import tracemalloc
 from typing import Any
 
@@ -525,14 +526,23 @@ async def test_a_root_that_shuts_itself_down_cancels_the_block_and_raises_nothin
 
 @virtual_time
 async def test_the_uptime_of_an_exit_is_its_own_also_when_its_supervisor_was_busy() -> None:
-    """It crashed after 1 s, while its supervisor was busy starting another for 9 s: 1 s is no healthy uptime."""
+    """Its third life ends at 3, after 2 s, and is dealt with at 11, when b is up again: 2 s is no healthy uptime."""
     lives = Lives()
-    began = trio.current_time()
-    quick = crasher("a", 0, 1, 1, backoff=Backoff(first=2.0, healthy_uptime=5))
-    async with running(SupervisorSpec([quick, lives.spec("b", start=9)]), **HALF) as tree:
+    attempts = 0
+
+    async def slow_the_second_time(*, task_status: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        await trio.sleep(9 if attempts == 2 else 0)
+        task_status.started()
+        await trio.sleep(2 if attempts == 1 else math.inf)
+        raise Crash
+
+    quick = crasher("a", 0, 0, 2, backoff=Backoff(first=2.0, healthy_uptime=5))
+    async with running(SupervisorSpec([quick, ChildSpec("b", slow_the_second_time)]), **HALF) as tree:
         await trio.sleep(30)
-        # b took from 0 to 9, and a crashed at 0 meanwhile; at 9 it restarts at once, and again 1 s after 10, and so on.
-        assert [at - began for at in tree.starts("a")] == [0, 9, 11, 14]
+        assert [at - lives.began for at in tree.starts("b")] == [0, 11]
+        assert [at - lives.began for at in tree.starts("a")] == [0, 0, 1, 13]
 
 
 @virtual_time
