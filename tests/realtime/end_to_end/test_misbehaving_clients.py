@@ -161,7 +161,7 @@ async def test_a_server_that_was_held_up_itself_blames_nobody_for_it(server):
 
 
 async def test_1000_connects_and_disconnects_leave_nothing_behind(server):
-    """Issue's bound: tasks and descriptors are back where they were."""
+    """Design 4: nothing accumulates: tasks and descriptors are back where they were."""
 
     async def visit(number: int) -> None:
         path = ("/ws/events", "/ws/supervisors", f"/ws/visitor{number}")[number % 3]

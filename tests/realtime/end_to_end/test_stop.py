@@ -118,7 +118,7 @@ async def test_requests_that_never_end_do_not_hold_up_the_stop(make_server):
 
 
 async def test_clients_that_do_not_answer_the_close_do_not_hold_up_the_stop(make_server):
-    """Issue's bound: within ``drain_timeout`` the process is gone, whatever the clients do."""
+    """Design 5: within ``drain_timeout`` the process is gone, whatever the clients do."""
     server = make_server({"server": {"drain_timeout": 3, "drain_window": 0.5}}).start()
     async with raw_client(server, "/ws/session") as silent:
         status, seconds = await stopped(server, signal.SIGTERM)
