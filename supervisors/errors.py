@@ -52,6 +52,17 @@ class NotStarted(SupervisorError):
 
 
 @attrs.frozen(str=False)
+class ReloadFailed(SupervisorError):
+    """A child was not given its new code; the cause is chained.  It runs with the code it had, if it ran before."""
+
+    path: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"child {self.path!r} keeps its code: {self.why}"
+
+
+@attrs.frozen(str=False)
 class NoSuchChild(SupervisorError, KeyError):
     """OTP's ``not_found``: no child has this path."""
 

@@ -211,7 +211,7 @@ def _check_significant(auto_shutdown: AutoShutdown, child: ChildSpec) -> None:
 
 
 AnySupervisorSpec: TypeAlias = SupervisorSpec | DynamicSupervisorSpec
-Start: TypeAlias = "Callable[..., Any] | type[Actor[Any]] | AnySupervisorSpec"
+Start: TypeAlias = "Callable[..., Any] | type[Actor[Any]] | AnySupervisorSpec | str"
 
 _NO_KWARGS: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -229,6 +229,9 @@ class ChildSpec:
     or the spec of a supervisor.  A callable is given what it has keyword parameters for: ``task_status`` makes the
     start a handshake, as with :meth:`trio.Nursery.start`; ``stopping`` is a :class:`trio.Event` set when it is asked
     to stop.  Without ``stopping`` it is asked by cancelling it.
+
+    *start* may also be the name of one of the first two, ``"package.module:attribute"``, which is looked up at each
+    start: such a child can be given new code by :meth:`Tree.reload_child`.
 
     *shutdown* is how many seconds it may take to stop once asked, before it is cancelled: 5 for workers, unbounded
     for supervisors (their children have bounds of their own).  *start_timeout* bounds the handshake, in seconds.
@@ -253,7 +256,9 @@ class ChildSpec:
     def __attrs_post_init__(self) -> None:
         if inspect.iscoroutine(self.start):
             raise TypeError(f"start of child {self.id!r} must be a callable, not a coroutine: leave out the ()")
-        if not callable(self.start) and not self.is_supervisor:
+        if isinstance(self.start, str):
+            _check_name(self.id, self.start)
+        elif not callable(self.start) and not self.is_supervisor:
             raise TypeError(
                 f"start of child {self.id!r} must be an async callable, an Actor class or a supervisor's spec, "
                 f"got {self.start!r}"
@@ -282,9 +287,16 @@ class ChildSpec:
         return isinstance(self.start, SupervisorSpec | DynamicSupervisorSpec)
 
 
+def _check_name(child_id: str, name: str) -> None:
+    module, colon, attribute = name.partition(":")
+    if not colon or not all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")]):
+        raise ValueError(f"start of child {child_id!r} must be named as 'package.module:attribute', got {name!r}")
+
+
 def _check_ref(child: ChildSpec) -> None:
     # By what they offer and not by their classes, which are made of what stands in this module.
-    actor = isinstance(child.start, type) and hasattr(child.start, "handle_call")
+    # What a name stands for is not known before it starts.
+    actor = isinstance(child.start, str) or (isinstance(child.start, type) and hasattr(child.start, "handle_call"))
     wanted = "SupervisorRef" if child.is_supervisor else "Ref" if actor else None
     if wanted is None:
         raise TypeError(f"ref of child {child.id!r} has no meaning: only actors and supervisors are reached by one")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -26,7 +26,12 @@ BATCH = 64
 
 
 class Stop:
-    """The control message that asks an actor to stop."""
+    """The control message that asks an actor to stop; with *export*, only if that says so, which takes its state."""
+
+    __slots__ = ("export",)
+
+    def __init__(self, export: Callable[[Actor[Any]], Awaitable[bool]] | None = None) -> None:
+        self.export = export
 
 
 @attrs.frozen
@@ -145,6 +150,17 @@ class Actor(Generic[Message]):
 
     async def on_stop(self) -> None:
         """Clean up in an orderly stop, within what is left of ``shutdown``; not called after a crash or a kill."""
+
+    async def export_state(self) -> object:
+        """What the code that replaces this one is to know: see :meth:`Tree.reload_child`.
+
+        Called between two messages, the last thing before :meth:`on_stop`.  Values of built-in types, or of classes of
+        a module that is not reloaded.  If it raises, this code goes on.
+        """
+        return None
+
+    async def on_upgrade(self, state: Any) -> None:
+        """Take over the *state* that the code before this one exported; the last step of the start handshake."""
 
     def statistics(self) -> Mapping[str, object]:
         """Figures for the tree's snapshot.  Called at any moment; must not block."""
@@ -267,6 +283,8 @@ async def _handle_batch(actor: Actor[Any], cell: Cell) -> bool:
         if type(message) is Call:
             await _handle_call(actor, cell, message)
         elif type(message) is Stop:
+            if message.export is not None and not await message.export(actor):
+                continue
             await actor.on_stop()
             return True
         else:

@@ -20,6 +20,7 @@ from ..policy.lifecycle import LifecycleEvent, State, advance
 from ..spec import BRUTAL_KILL, ChildSpec, keywords_wanted
 from ..tree import Blocked
 from .actor import Actor, ActorContext, Stop, run_actor
+from .code import resolve
 from .ref import Cell, Ref
 from .timers import Entry
 
@@ -173,17 +174,33 @@ class Child:
             self.supervisor = self.owner.make_supervisor(self)
             if self.ref is not None:
                 self.ref.bind(self.supervisor)
-        elif self.is_actor:
-            self.cell = Cell(self.path, self.spec.mailbox)
-            self.ref = Ref(self.path) if self.ref is None else self.ref
-            self.ref.bind(self.cell)
-        else:
-            self._wants = keywords_wanted(start, OFFERED)  # type: ignore[arg-type]
+        elif not isinstance(start, str):
+            self._learn(start)  # what a name stands for is seen when it starts
 
-    @property
-    def is_actor(self) -> bool:
-        """True when the spec starts an :class:`~supervisors.Actor`."""
-        return isinstance(self.spec.start, type) and issubclass(self.spec.start, Actor)
+    def _learn(self, start: Any) -> None:
+        """Make what a child of this kind needs, unless it has it."""
+        if _is_actor(start):
+            if self.cell is None:
+                self.cell = Cell(self.path, self.spec.mailbox)
+                self.ref = Ref(self.path) if self.ref is None else self.ref
+                self.ref.bind(self.cell)
+        elif self.ref is not None:
+            raise TypeError(f"{self.spec.start!r} is no actor, so its ref has no meaning")
+        else:
+            self._wants = keywords_wanted(start, OFFERED)
+
+    def _look_up(self, name: str) -> Any:
+        """What a start given by its name is this time; if that cannot be told, something that raises why."""
+        try:
+            upgrade = self.owner.context.upgrades.pop(self.path, None)
+            start = resolve(name) if upgrade is None else upgrade.start
+            if self.generation and _is_actor(start) is (self.cell is None):
+                raise TypeError(f"{name} was {'a function' if self.cell is None else 'an actor'} and is none any more")
+            self._learn(start)
+        except Exception as error:
+            self._wants = frozenset(("task_status",))  # for it does not come up at once
+            return partial(_raise, error)
+        return upgrade.make if upgrade is not None and self.cell is not None else start
 
     @property
     def kind(self) -> Kind:
@@ -224,16 +241,18 @@ class Child:
         self.started_at = trio.current_time()
         self._scope = trio.CancelScope()
         self._outcome = self.gone = None
+        start = self.spec.start
+        if isinstance(start, str):
+            start = self._look_up(start)
         self.stopping = trio.Event() if "stopping" in self._wants else None
-        body = self._body()
+        body = self._body(start)
         nursery.start_soon(self._run, body, name=self.path or self.spec.id)
-        if not (self.spec.is_supervisor or self.is_actor or "task_status" in self._wants):
+        if not (self.spec.is_supervisor or self.cell is not None or "task_status" in self._wants):
             self.set_up(None)
         return self.up
 
-    def _body(self) -> Callable[[], Awaitable[object]]:
+    def _body(self, start: Any) -> Callable[[], Awaitable[object]]:
         status: Any = Handshake(self)
-        start: Any = self.spec.start
         if self.supervisor is not None:
             return partial(self.supervisor.run, status)
         if self.cell is not None:
@@ -294,6 +313,11 @@ class Child:
             self.stopping.set()
         else:
             self.cancel(why)
+
+    def step_down(self) -> None:
+        """Take the state of one that was asked to stop; called by an actor that is about to end itself."""
+        self.advance("stop")
+        self.asked = True
 
     def kill(self, why: str) -> None:
         """End it with no say in it; its exit is ``killed``.
@@ -409,6 +433,14 @@ class Child:
     def declined(self) -> bool:
         """Whether the last start attempt declined (:class:`~supervisors.Ignore`)."""
         return self.start_error is not None and _only(self.start_error, Ignore)
+
+
+def _is_actor(start: object) -> bool:
+    return isinstance(start, type) and issubclass(start, Actor)
+
+
+def _raise(error: Exception, *_: object, **__: object) -> Any:
+    raise error
 
 
 def _only(error: Exception, kind: type[Exception]) -> bool:

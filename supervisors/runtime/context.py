@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..events import Event, Hook
 
 if TYPE_CHECKING:
+    from .code import Upgrade
     from .monitors import Monitors
 
 logger = logging.getLogger("supervisors")
@@ -18,7 +19,7 @@ logger = logging.getLogger("supervisors")
 class TreeContext:
     """One per running tree."""
 
-    __slots__ = ("_hooks", "monitors", "random")
+    __slots__ = ("_hooks", "monitors", "random", "upgrades")
 
     def __init__(self, hook: Hook | None, random_: Callable[[], float] = random.random) -> None:
         # Never changed, only replaced: a hook may add or remove one while an event is told.
@@ -27,6 +28,8 @@ class TreeContext:
         """A number in [0, 1), for jitter."""
         self.monitors: Monitors
         """Set once there is a root."""
+        self.upgrades: dict[str, Upgrade] = {}
+        """By path, what a child given by name is to start next in place of what its name stands for."""
 
     def add(self, hook: Hook) -> None:
         """Tell *hook* what happens from now on."""

@@ -143,6 +143,30 @@ class Tree:
         parent, child = self._operable(path)
         await parent.ask(lambda: parent.stop_and_start(child))
 
+    async def reload_child(self, path: str) -> None:
+        """Give the child at *path*, whose spec names its start as ``"module:name"``, the code that its module has now.
+
+        The module runs from its source in a new module object; only then does the old code end, in an orderly way, and
+        the new code start; once it is up the new module enters :data:`sys.modules`.  Of an actor, mailbox and ref
+        stay, nothing that waits is lost, and what ``export_state()`` of the old returns goes to ``on_upgrade()`` of
+        the new one; a function has no state.  Generations count on, and it costs no budget.  A child that is down is
+        started with the new code.  Blocks the loop while the module runs.
+
+        Classes of messages belong in a module that is not reloaded: see ``supervisors/runtime/code.py``.
+
+        Raises:
+          ReloadFailed: the new code could not be imported or did not start, or the old one did not export its state
+            within ``shutdown``; the child runs with the code it had, if it did before.  A deferred call is lost.
+          NoSuchChild: there is none.
+          WrongKind: its spec has no name as its start; or as :meth:`restart_child`.
+
+        Source: ``code_change`` in Erlang/OTP.
+        """
+        parent, child = self._operable(path)
+        if not isinstance(child.spec.start, str):
+            raise WrongKind(path, "is not given as 'module:name', so there is no telling where its new code is")
+        await parent.ask(lambda: parent.reload(child))
+
     async def stop_child(self, path: str) -> None:
         """Stop the child at *path*; it stays down until somebody starts it.  Errors as :meth:`restart_child`."""
         parent, child = self._parent_of(path)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
 
-from ..errors import ChildPresent, ChildRunning, NoSuchChild, StartError
+from ..errors import ChildPresent, ChildRunning, NoSuchChild, ReloadFailed, StartError
 from ..policy.strategy import restart_group
-from ..spec import ChildSpec, SupervisorSpec
+from ..spec import BRUTAL_KILL, ChildSpec, SupervisorSpec
+from .actor import Stop
 from .base import BaseSupervisor, wait_until_gone
 from .child import Child
+from .code import NO_STATE, Export, Upgrade, load, resolve
 from .context import TreeContext
 
 
@@ -174,7 +178,70 @@ class Supervisor(BaseSupervisor):
             await self._start_group(child)
         return child.value
 
+    async def reload(self, child: Child) -> None:
+        """See :meth:`Tree.reload_child`.  Only in the loop's own task."""
+        self.refuse_unknown(child)
+        name = child.spec.start
+        assert isinstance(name, str)
+        try:
+            new = load(name)
+            old = resolve(name)
+        except Exception as error:
+            raise _not_reloaded(child, error) from error
+        before = child.state
+        state = await self._make_way(child) if child.alive else NO_STATE
+        self.context.upgrades[child.path] = Upgrade(new.start, state)
+        failure = await self._try(child)
+        if failure is None:
+            new.install()
+            if before == "failed":
+                await self._start_group(child)
+            return
+        again: Exception | None = failure
+        if before == "running":
+            self.context.upgrades[child.path] = Upgrade(old, state)
+            again = await self._try(child)
+        if again is not None and before in ("running", "backing_off"):
+            await self._on_failed_restart(child, self.start_error(child, again))
+        raise _not_reloaded(child, failure) from failure
+
+    async def _make_way(self, child: Child) -> object:
+        """Bring the old code of *child* down, unless that fails, and return its state."""
+        seconds = child.spec.shutdown
+        if child.cell is None or seconds is BRUTAL_KILL:  # which has no say in it, and so no state to give
+            await self._bring_down(child)
+            return NO_STATE
+        until = trio.current_time() + seconds
+        export = Export(child)
+        child.cell.mailbox.send_control(Stop(export))
+        in_time = await export.wait(seconds)
+        if export.error is not None:
+            raise _not_reloaded(child, export.error) from export.error
+        if not in_time:
+            raise ReloadFailed(child.path, f"it did not come to export its state within {seconds:g} s")
+        if child.alive:
+            with trio.move_on_at(until):
+                await child.wait_gone()
+            if child.alive:
+                self.too_late(child, until, math.inf)
+                await wait_until_gone((child,), self.context)
+        if export.state is NO_STATE:
+            raise ReloadFailed(child.path, "it ended before it exported its state")
+        return export.state
+
+    async def _try(self, child: Child) -> Exception | None:
+        """Start *child*, and return why it is not up, if it is not."""
+        try:
+            await self._start(child)
+        except StartError as error:
+            return child.start_error or error
+        return child.start_error
+
     def refuse_unknown(self, child: Child) -> None:
         """Raise if *child* is none of this supervisor's any more: started, it would run outside the tree."""
         if self.children.get(child.spec.id) is not child:
             raise NoSuchChild(child.path)
+
+
+def _not_reloaded(child: Child, error: Exception) -> ReloadFailed:
+    return ReloadFailed(child.path, f"{type(error).__name__}: {error}")
