@@ -243,7 +243,9 @@ class WildMachine(RuleBasedStateMachine):
         assert self.asked == self.answered
 
     def troubled_below(self, node: Node) -> bool:
-        return any(below.health == "failing" for below in node.walk())
+        """Given up, or a supervisor that waits in vain for the end of a significant child: that does not pass."""
+        lasting = "cannot shut itself down any more"
+        return any(n.health == "failing" or any(lasting in reason for reason in n.reasons) for n in node.walk())
 
     @running
     @rule(

@@ -169,19 +169,19 @@ async def test_several_may_watch_and_each_as_long_as_it_likes() -> None:
 
 @virtual_time
 async def test_a_hook_may_act_on_the_tree() -> None:
-    """Also on the supervisor whose child the event is about."""
+    """Also on the supervisor whose child the event is about, and while that is just being started."""
     lives = Lives()
     trees: list[Tree] = []
 
     def hook(event: Any) -> None:
         if type(event).__name__ == "Started" and event.path == "p/a":
-            trees[0].supervisor("p").start_child_nowait(lives.spec("b"))
+            trees[0].supervisor("p").start_child_nowait(ChildSpec("b", trio.sleep_forever))
             trees[0].kill("w")
 
     pool = ChildSpec("p", DynamicSupervisorSpec())
     async with open_tree(SupervisorSpec([pool, lives.spec("w")]), on_event=hook) as tree:
         trees.append(tree)
-        await tree.start_child("p", lives.spec("a"))
+        await tree.start_child("p", ChildSpec("a", trio.sleep_forever))
         await wait_all_tasks_blocked()
         assert [node.id for node in tree.find("p").children or ()] == ["a", "b"]
         assert tree.find("w").generation == 2

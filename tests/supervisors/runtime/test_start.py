@@ -177,6 +177,30 @@ async def test_a_handshake_of_an_earlier_attempt_cannot_make_a_later_one_running
 
 
 @virtual_time
+async def test_a_handshake_that_was_never_made_cannot_be_made_for_a_later_attempt() -> None:
+    handshakes: list[Any] = []
+
+    async def work(*, task_status: Any) -> None:
+        handshakes.append(task_status)
+        if len(handshakes) == 2:
+            raise Crash("before it is up")
+        await trio.sleep(5)
+        task_status.started()
+        await trio.sleep_forever()
+
+    async with running(one(ChildSpec("a", work))) as tree:
+        began = trio.current_time()
+        tree.crash("a", Crash())
+        await trio.sleep(1)
+        assert len(handshakes) == 3
+        with pytest.raises(RuntimeError, match="'a' was called after its end"):
+            handshakes[1].started()
+        assert tree.find("a").state == "starting"
+        await tree.wait_for_generation("a", 2)
+        assert trio.current_time() == began + 5
+
+
+@virtual_time
 async def test_a_function_that_is_not_async_fails_like_any_other_child() -> None:
     def not_async() -> None:
         """Forgot the async."""
