@@ -14,7 +14,7 @@ import trio.testing
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
 
-STEPS = int(os.environ.get("MACHINE_STEPS", "6000"))
+STEPS = int(os.environ.get("MACHINE_STEPS", "5200"))
 """Steps that each machine makes at least: more by ``MACHINE_STEPS=200000 pytest tests/supervisors/machine``."""
 
 AT_ONCE = 50
