@@ -21,7 +21,7 @@ from ..spec import BRUTAL_KILL, ChildSpec, keywords_wanted
 from ..tree import Blocked
 from .actor import Actor, ActorContext, Stop, run_actor
 from .code import resolve
-from .ref import Cell, Ref
+from .ref import Cell, Ref, SupervisorRef
 from .timers import Entry
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class Child:
 
     def _settle(self) -> None:
         if self._outcome is not None:
-            self._outcome.settle(self.value, self.start_error, declined=self.declined)
+            self._outcome.settle(self.handed_over, self.start_error, declined=self.declined)
 
     async def wait_gone(self) -> None:
         """Return once its task has ended.  Not a checkpoint if it has already."""
@@ -428,6 +428,19 @@ class Child:
             call.fail(failure)
         else:
             call.fail(ActorStopped(self.path))
+
+    @property
+    def handed_over(self) -> Any:
+        """What whoever started it is given: a ref to an actor or a supervisor, else what it gave to ``started()``."""
+        if self.start_error is not None:
+            return None  # it declined
+        if self.cell is not None:
+            return self.ref
+        if self.supervisor is not None:
+            ref = SupervisorRef(self.path) if self.ref is None else self.ref
+            ref.bind(self.supervisor)
+            return ref
+        return self.value
 
     @property
     def declined(self) -> bool:

@@ -174,7 +174,7 @@ class DynamicSupervisor(_Pool):
         child = self._add(spec)
         if child.up:
             await trio.lowlevel.checkpoint()
-            return child.value
+            return child.handed_over
         outcome = await child.wait_ready()
         if outcome.error is not None and not outcome.declined:
             raise self.start_error(child, outcome.error)
@@ -222,7 +222,7 @@ class SequentialDynamicSupervisor(_Pool, Supervisor):
             finally:
                 if not child.alive and not child.exit_pending:
                     self._at_rest(child)
-            return child.value
+            return child.handed_over
 
         return await self.ask(perform)
 

@@ -305,6 +305,8 @@ class SupervisorRef:
     async def start_child(self, spec: ChildSpec) -> object:
         """Add a child and start it; returns what it gave to ``task_status.started()``, or None if it declined.
 
+        Of an actor or a supervisor that is a ref to it.
+
         Raises:
           ChildRunning, ChildPresent, TooManyChildren: nothing was done.
           StartError: it failed to start; nothing is left of it.

@@ -141,7 +141,7 @@ class Supervisor(BaseSupervisor):
                 self._at_rest(child)
                 self._forget(child)
                 raise
-            return child.value
+            return child.handed_over
 
         return await self.ask(perform)
 
@@ -166,7 +166,7 @@ class Supervisor(BaseSupervisor):
         await self._start(child)
         if given_up:
             await self._start_group(child)
-        return child.value
+        return child.handed_over
 
     async def stop_and_start(self, child: Child) -> object:
         """Stop *child* if it runs, then :meth:`start_again`."""
@@ -176,7 +176,7 @@ class Supervisor(BaseSupervisor):
         await self._start(child)
         if given_up:
             await self._start_group(child)
-        return child.value
+        return child.handed_over
 
     async def reload(self, child: Child) -> None:
         """See :meth:`Tree.reload_child`.  Only in the loop's own task."""

@@ -22,8 +22,10 @@ from supervisors import (
     DynamicSupervisorSpec,
     Ignore,
     NoSuchChild,
+    Ref,
     StartError,
     SupervisorNotRunning,
+    SupervisorRef,
     SupervisorSpec,
     WrongKind,
 )
@@ -315,6 +317,18 @@ async def test_children_can_be_added_and_are_last() -> None:
         tree.recorder.clear()
         await tree.stop()
         tree.assert_story("exited b shutdown", "exited a shutdown", "exited root shutdown")
+
+
+@virtual_time
+async def test_whoever_adds_an_actor_or_a_supervisor_is_given_a_ref_to_it() -> None:
+    for spec in (SupervisorSpec(), DynamicSupervisorSpec(), DynamicSupervisorSpec(concurrent=False)):
+        async with running(SupervisorSpec([ChildSpec("s", spec)])) as tree:
+            echo = await tree.start_child("s", ChildSpec("a", Echo))
+            assert isinstance(echo, Ref)
+            assert await echo.call("x") == "x"
+            below = await tree.start_child("s", ChildSpec("b", SupervisorSpec([Lives().spec("c")])))
+            assert isinstance(below, SupervisorRef)
+            assert [child.id for child in below.which_children()] == ["c"]
 
 
 @virtual_time
