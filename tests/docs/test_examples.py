@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,9 @@ IN_TESTS_OF_THEIR_OWN = {
     "graceful.py",
     "keep_alive.py",
     "logging_events.py",
+    "counter.py",  # these three in reload/
+    "main.py",
+    "messages.py",
     "telemetry.py",
 }
 
@@ -122,7 +126,7 @@ def test_the_hook_for_logging_tells_failures_with_their_traceback(caplog: pytest
 
 
 @contextmanager
-def running(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def running(name: str | Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """An example as a process, which ends after :data:`PATIENCE` seconds at the latest."""
     command = [sys.executable, str(EXAMPLES / name), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -183,6 +187,24 @@ def test_a_signal_stops_the_tree_in_an_orderly_way(number: signal.Signals) -> No
         output, errors = process.communicate()
         assert (process.returncode, errors) == (0, "")
         assert output.splitlines()[-3:] == ["stopping", "finishes the last job", "stopped"]
+
+
+def test_code_is_changed_while_it_runs(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "reload", tmp_path, dirs_exist_ok=True)
+    code = tmp_path / "counter.py"
+    before = code.read_text(encoding="utf-8")
+    with running(tmp_path / "main.py") as process:
+        count = int(read_until(process, r"^(3) clicks, the last on the door$")[1])
+
+        code.write_text(before.replace("clicks, the last", "clicks by now, the last"), encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        read_until(process, "^reloaded$")
+        assert int(read_until(process, r"^(\d+) clicks by now, the last on the door$")[1]) > count
+
+        code.write_text("(", encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        read_until(process, r"^child 'counter' keeps its code: SyntaxError: ")
+        read_until(process, r"^\d+ clicks by now, the last on the door$")
 
 
 def test_a_dump_is_written_on_a_signal() -> None:
