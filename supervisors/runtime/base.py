@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
-import attrs
 import trio
 
 from ..errors import (
@@ -27,18 +26,14 @@ from ..errors import (
     WrongKind,
 )
 from ..events import (
-    Exited,
     FailureReport,
     GaveUp,
     HealthChanged,
-    Ignored,
     Removed,
     RestartDelayed,
     Restarting,
     Started,
-    StartFailed,
     StateChanged,
-    Stuck,
 )
 from ..exits import Exit, crashed
 from ..policy.backoff import failures_in_a_row, next_delay
@@ -49,54 +44,16 @@ from ..spec import BRUTAL_KILL, AnySupervisorSpec, ChildSpec
 from ..tree import ChildCount, ChildInfo
 from .child import Child
 from .context import TreeContext
+from .endings import STUCK_AFTER, reason_of, report_end, report_stuck, wait_until_gone, with_notes
 from .ref import Call
-from .reports import report, report_of_exit
+from .reports import report
 from .timers import Agenda
+from .turns import ChildExit, Command, Due, Message, StopRequest, TimerKind
 
 Value = TypeVar("Value")
 
-STUCK_AFTER: Final = 1.0
-"""Seconds after its cancellation that a task may take to end before it is reported as stuck."""
-
 CAUSES_KEPT: Final = 8
 """Failures a supervisor remembers to say why it gave up; more would only repeat themselves."""
-
-TimerKind = Literal["retry", "healthy", "start_deadline", "stop_deadline", "stuck"]
-
-
-@attrs.frozen
-class ChildExit:
-    """A child ended by itself; stale once the child's attempt has moved on."""
-
-    child: Child
-    attempt: int
-
-
-@attrs.frozen
-class Due:
-    """A timer of a child is due, or a retry has its turn; stale once the child's attempt has moved on."""
-
-    child: Child
-    attempt: int
-    kind: TimerKind
-
-
-@attrs.frozen
-class Command:
-    """Something somebody asked for; *call* carries the answer back, None when nobody waits."""
-
-    perform: Callable[[], Awaitable[object]]
-    call: Call | None
-
-
-@attrs.frozen
-class StopRequest:
-    """Stop in an orderly way; *deadline* caps every child."""
-
-    deadline: float
-
-
-Message = ChildExit | Due | Command | StopRequest
 
 
 class BaseSupervisor(ABC):
@@ -312,11 +269,15 @@ class BaseSupervisor(ABC):
             uptime = HEALTHY_UPTIME if backoff is None else backoff.healthy_uptime
             self._at(now + uptime, child, "healthy")
 
+    def child_stuck(self, child: Child) -> None:
+        """*child* was cancelled and does not end."""
+        self.troubled[child.spec.id] = child
+
     def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
         """The task of *child* is over: report it, and deal with it in turn if nobody asked for it."""
         # Before the report, so that whoever looks at the tree on hearing of it sees a child that has just failed.
         child.exit_pending = not child.asked and (was_up or not self.waits_for_starts)
-        report_end(child, exit, was_up, self.context)
+        report_end(child, exit, was_up, self.context, self)
         if child.exit_pending:
             self.post(ChildExit(child, child.attempt))
 
@@ -349,10 +310,10 @@ class BaseSupervisor(ABC):
         now = trio.current_time()
         child.recovering = True
         self.troubled[child.spec.id] = child
-        cause = error if error is not None else ChildEnded(child.path, _reason(child))
+        cause = error if error is not None else ChildEnded(child.path, reason_of(child))
         child.restarts += 1
         if child.spec.backoff is None:
-            self._causes.append((child.spec.id, _with_notes(cause, child, uptime)))
+            self._causes.append((child.spec.id, with_notes(cause, child, uptime)))
             if not self.intensity.allow(now):
                 self._give_up(child, uptime)
                 return
@@ -364,7 +325,7 @@ class BaseSupervisor(ABC):
         if delay is None:
             child.restarts -= 1
             await self._stand_by(child)
-            self._give_up_child(child, _with_notes(cause, child, uptime), uptime)
+            self._give_up_child(child, with_notes(cause, child, uptime), uptime)
         elif child.failures == 1:
             self._announce_restart(child, error, uptime, None)
             await self._restart(child)
@@ -613,66 +574,3 @@ class BaseSupervisor(ABC):
             supervisors=supervisors,
             workers=len(self.children) - supervisors,
         )
-
-
-def report_end(child: Child, exit: Exit, was_up: bool, context: TreeContext) -> None:
-    """Tell the hook how an attempt of *child* ended."""
-    if not context.watched:
-        return
-    now = trio.current_time()
-    supervisor = child.owner if isinstance(child.owner, BaseSupervisor) else None
-    if was_up:
-        uptime = now - child.started_at
-        told = report_of_exit(child, supervisor, exit, uptime)
-        context.emit(Exited(child.path, child.kind, child.generation, exit, uptime, now, told))
-    elif child.declined:
-        context.emit(Ignored(child.path, child.kind, now))
-    else:
-        assert child.start_error is not None
-        told = report(child, supervisor, "start_error", crashed(child.start_error), None)
-        context.emit(StartFailed(child.path, child.kind, child.start_error, now, told))
-
-
-async def wait_until_gone(children: Sequence[Child], context: TreeContext) -> None:
-    """Wait for tasks that were cancelled; report those that do not end, which Trio cannot kill."""
-    with trio.move_on_after(STUCK_AFTER):
-        for child in children:
-            await child.wait_gone()
-        return
-    for child in children:
-        report_stuck(child, context)
-    for child in children:
-        await child.wait_gone()
-
-
-def report_stuck(child: Child, context: TreeContext) -> None:
-    """Report the tasks that keep *child* from ending although they were cancelled, each once."""
-    for leaf in _stuck_leaves(child, cancelled=False):
-        if not leaf.stuck:
-            leaf.stuck = True
-            if isinstance(leaf.owner, BaseSupervisor):
-                leaf.owner.troubled[leaf.spec.id] = leaf
-            context.emit(Stuck(leaf.path, leaf.kind, STUCK_AFTER, trio.current_time()))
-
-
-def _stuck_leaves(child: Child, *, cancelled: bool) -> list[Child]:
-    """What is alive at or below *child* and was cancelled there or above; what was only asked has its time still."""
-    if not child.alive:
-        return []
-    cancelled = cancelled or child.cancelled
-    if child.supervisor is None:
-        return [child] if cancelled else []
-    leaves = [leaf for c in child.supervisor.children.values() for leaf in _stuck_leaves(c, cancelled=cancelled)]
-    return [child, *leaves] if child.supervisor.stuck(cancelled=cancelled) else leaves
-
-
-def _reason(child: Child) -> str:
-    return "normal" if child.last_exit is None else child.last_exit.reason
-
-
-def _with_notes(cause: Exception, child: Child, uptime: float | None) -> Exception:
-    mark = f"child {child.path!r}, attempt "
-    note = f"{mark}{child.attempt}, {'never up' if uptime is None else f'up for {uptime:.3f} s'}"
-    # One exception object can be raised many times; it then says so once, with the last figures.
-    cause.__notes__ = [*(n for n in getattr(cause, "__notes__", ()) if not n.startswith(mark)), note]
-    return cause

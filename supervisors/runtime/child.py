@@ -43,6 +43,9 @@ class Owner(Protocol):
     def child_started(self, child: Child) -> None:
         """*child* is up."""
 
+    def child_stuck(self, child: Child) -> None:
+        """*child* was cancelled and does not end."""
+
     def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
         """The task of *child* is over."""
 

@@ -12,11 +12,11 @@ import trio
 from ..errors import ChildRunning, TooManyChildren, WrongKind
 from ..exits import Exit
 from ..spec import BRUTAL_KILL, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
-from .base import BaseSupervisor, wait_until_gone
+from .base import BaseSupervisor
 from .child import Child
 from .context import TreeContext
+from .endings import wait_until_gone
 from .supervisor import Supervisor
-
 
 ASKED_AT_ONCE: Final = 256
 """Children asked to stop between two checkpoints: the loop is not held up, and those asked can end and be freed.  To

@@ -15,10 +15,11 @@ from ..events import Hook, Started
 from ..exits import Down, Exit
 from ..spec import AnySupervisorSpec, ChildSpec
 from ..tree import Node
-from .base import BaseSupervisor, report_end, wait_until_gone
+from .base import BaseSupervisor
 from .child import Child, divide
 from .context import TreeContext
 from .dynamic import SequentialDynamicSupervisor, make_supervisor
+from .endings import report_end, wait_until_gone
 from .monitors import Monitor, Monitors
 from .ref import Ref, SupervisorRef
 from .snapshot import snapshot
@@ -257,8 +258,11 @@ class _Outside:
     def child_started(self, child: Child) -> None:
         self.context.emit(Started(child.path, child.kind, child.generation, trio.current_time()))
 
+    def child_stuck(self, child: Child) -> None:
+        """It is named by its own node, and nobody is above it."""
+
     def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
-        report_end(child, exit, was_up, self.context)
+        report_end(child, exit, was_up, self.context, None)
 
 
 @asynccontextmanager

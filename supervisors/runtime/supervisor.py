@@ -10,10 +10,11 @@ from ..errors import ChildPresent, ChildRunning, NoSuchChild, ReloadFailed, Star
 from ..policy.strategy import restart_group
 from ..spec import BRUTAL_KILL, ChildSpec, SupervisorSpec
 from .actor import Stop
-from .base import BaseSupervisor, wait_until_gone
+from .base import BaseSupervisor
 from .child import Child
 from .code import NO_STATE, Export, Upgrade, load, resolve
 from .context import TreeContext
+from .endings import wait_until_gone
 
 
 class Supervisor(BaseSupervisor):
