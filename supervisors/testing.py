@@ -14,11 +14,13 @@ these pass at once.
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from functools import partial, wraps
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 import trio
 import trio.testing
@@ -55,18 +57,66 @@ LASTING: Final[frozenset[State]] = frozenset({"running", "backing_off", "stopped
 """The states that an event announces; ``starting`` and ``stopping`` are on the way to one."""
 
 
-def virtual_time(function: Callable[P, Awaitable[T]]) -> Callable[P, T]:
-    """Make an ordinary function of the async *function*, run by Trio on a clock that jumps when all tasks wait.
+@overload
+def virtual_time(function: Callable[P, Awaitable[T]], /) -> Callable[P, T]: ...
+@overload
+def virtual_time(
+    *, seed: int | None = None, schedules: int = 1
+) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, T]]: ...
 
-    Sleeping costs nothing and takes exactly as long as it says, so that a test can assert times with ``==``.
+
+def virtual_time(
+    function: Callable[..., Awaitable[Any]] | None = None, /, *, seed: int | None = None, schedules: int = 1
+) -> Any:
+    """Make an ordinary function of an async one, run by Trio on a clock that jumps when all tasks wait.
+
+    Sleeping costs nothing and takes exactly as long as it says, so that a test can assert times with ``==``.  Use it
+    as ``@virtual_time``, or with options as ``@virtual_time(schedules=20)``.
+
+    Trio runs tasks that are ready together in random order, on purpose, and restarts are delayed by chance.  Here both
+    follow a seed, a new one for each run.  A run that fails says its seed in a note on the error; give it as *seed* to
+    make the same happen again.  *schedules* runs the function so many times, each with another seed.
     """
+    if function is None:
+        return partial(_virtual, seed=seed, schedules=schedules)
+    return _virtual(function, seed=seed, schedules=schedules)
+
+
+def _virtual(function: Callable[P, Awaitable[T]], seed: int | None, schedules: int) -> Callable[P, T]:
+    if schedules < 1:
+        raise ValueError(f"schedules must be at least 1, got {schedules!r}")
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        clock = trio.testing.MockClock(autojump_threshold=0)
-        return trio.run(partial(function, *args, **kwargs), clock=clock)
+        for number in range(schedules):
+            chosen = random.randrange(2**32) if seed is None else seed + number
+            try:
+                result = _run_seeded(partial(function, *args, **kwargs), chosen)
+            except BaseException as error:
+                error.add_note(f"to make this happen again: @virtual_time(seed={chosen})")
+                raise
+        return result
 
     return run
+
+
+CHANCE: ContextVar[random.Random | None] = ContextVar("chance", default=None)
+
+
+def _run_seeded(function: Callable[[], Awaitable[T]], seed: int) -> T:
+    """Run *function* with Trio's scheduling and the jitter of :func:`running` decided by *seed*."""
+    # There is no public way to make Trio's order of tasks repeatable; this is what its support of Hypothesis does.
+    scheduler: Any = trio._core._run
+    before, state = scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r.getstate()
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
+    scheduler._r.seed(seed)
+    chance = CHANCE.set(random.Random(seed))
+    try:
+        return trio.run(function, clock=trio.testing.MockClock(autojump_threshold=0))
+    finally:
+        CHANCE.reset(chance)
+        scheduler._r.setstate(state)
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before
 
 
 # ----------------------------------------------------------------------- events
@@ -300,12 +350,16 @@ class RunningTree(Tree):
 async def running(spec: AnySupervisorSpec, **options: Any) -> AsyncIterator[RunningTree]:
     """:func:`~supervisors.open_tree` with *options*, its events recorded; nothing may be left when it is over.
 
+    Under :func:`virtual_time` the delays of restarts follow its seed, unless *options* have a ``random``.
+
     Raises:
       AssertionError: a task is left.
       Others: as :func:`~supervisors.open_tree`.
     """
     recorder = Recorder()
     hook = options.pop("on_event", None)
+    if (chance := CHANCE.get()) is not None:
+        options.setdefault("random", chance.random)
 
     def on_event(event: Event) -> None:
         recorder(event)

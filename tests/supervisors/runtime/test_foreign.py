@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -213,3 +216,37 @@ async def test_a_command_that_waits_when_the_tree_is_killed_is_answered(dynamic:
                 await trio.sleep_forever()
     names = [type(answer).__name__ for answer in answers]
     assert names == (["StartError"] if dynamic else ["SupervisorNotRunning"] * 3)
+
+
+def test_an_interrupt_of_the_process_ends_the_tree_and_lets_its_children_clean_up() -> None:
+    program = """
+import trio
+from supervisors import ChildSpec, SupervisorSpec, open_tree
+
+async def live():
+    try:
+        await trio.sleep_forever()
+    finally:
+        print("cleaned up", flush=True)
+
+async def main():
+    inner = SupervisorSpec([ChildSpec("b", live)])
+    async with open_tree(SupervisorSpec([ChildSpec("a", live), ChildSpec("s", inner)])):
+        await trio.testing.wait_all_tasks_blocked()
+        print("up", flush=True)
+        await trio.sleep_forever()
+
+import trio.testing
+trio.run(main)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=30)
+    assert out == "cleaned up\n" * 2
+    assert "KeyboardInterrupt" in errors
+    assert process.returncode != 0
