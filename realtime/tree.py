@@ -35,6 +35,9 @@ from supervisors import Backoff, ChildSpec, DynamicSupervisorSpec, SupervisorRef
 RETRY: Final = Backoff(first=0.5, maximum=5.0)
 """For what nobody can do without: tried again for as long as it takes, at no sibling's cost."""
 
+ACCEPT_AGAIN: Final = Backoff(first=0.1, maximum=0.9)
+"""For the server: new connections wait in the kernel meanwhile, health checks among them, so it is back in a second."""
+
 STORE_SHUTDOWN: Final = 10.0
 """Seconds to commit what is queued; the deadline of the whole stop caps it."""
 
@@ -77,7 +80,7 @@ class System:
         accept = partial(serve, app, listener, ServerConfig.from_settings(server), connections, admission)
         return (
             ChildSpec("connections", DynamicSupervisorSpec(on_stop=self.send_clients_away), ref=connections),
-            ChildSpec("server", accept, backoff=RETRY),
+            ChildSpec("server", accept, backoff=ACCEPT_AGAIN),
         )
 
     async def run_hub(self, *, task_status: trio.TaskStatus[Hub] = trio.TASK_STATUS_IGNORED) -> None:

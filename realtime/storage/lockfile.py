@@ -19,7 +19,7 @@ class StoreLocked(StoreError):
         return (
             f"{self.path} is in use by process {self.holder or 'unknown'}, which holds {self.path}.lock: with a local "
             "engine one process has to serve all clients, because a message reaches only the clients of the process in "
-            "which it was published; stop that process, name another [store] path, or set a distributed [engine] url"
+            "which it was published; stop that process, or name another [store] path"
         )
 
 

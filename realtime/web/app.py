@@ -30,6 +30,7 @@ def create_app(backend: Backend) -> Application:
     """The application for *backend*.  It starts nothing by itself: all that runs is a child of the tree."""
     app = Application("realtime", static_folder=None)
     app.extensions[KEY] = backend
+    app.config["BODY_TIMEOUT"] = backend.settings.server.handshake_timeout
     app.config["MAX_CONTENT_LENGTH"] = backend.settings.server.max_message_bytes
     app.config["PROPAGATE_EXCEPTIONS"] = False
     # Else a path with two slashes in a row is answered by a redirect, in HTML.
