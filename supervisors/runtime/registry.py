@@ -8,6 +8,7 @@ Sources: ``Registry`` in Elixir (unique names), ``pg`` in Erlang/OTP (groups).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +20,7 @@ from .kept import keep
 from .ref import Cell, Ref
 
 
-class _Tie:
+class _Tie(ABC):
     """What hangs on an actor's cell for one name or group.  While the actor is there, the registry holds it too."""
 
     __slots__ = ("cell", "name", "ref", "registry")
@@ -35,11 +36,13 @@ class _Tie:
         self.ended()
         keep(self.cell).ties.pop(self, None)
 
+    @abstractmethod
     def came_up(self) -> None:
-        raise NotImplementedError
+        """The actor is there, for the first time or again."""
 
+    @abstractmethod
     def ended(self) -> None:
-        raise NotImplementedError
+        """The actor was stopped or given up."""
 
 
 class _Name(_Tie):
