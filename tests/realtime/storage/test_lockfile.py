@@ -63,6 +63,6 @@ def test_another_process_is_named_and_its_lock_ends_with_it_however_it_dies(path
         assert caught.value.holder == str(holder.pid)
         message = str(caught.value)
         assert f"{path} is in use by process {holder.pid}" in message
-        assert "distributed [engine] url" in message
+        assert "one process has to serve all clients" in message
         holder.send_signal(signal.SIGKILL)
     LockFile(path).release()
