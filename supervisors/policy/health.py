@@ -29,8 +29,6 @@ def own_health(state: State, *, recovering: bool, stuck: bool, error: str | None
         return "degraded", ["does not end, although it was cancelled"]
     if state == "backing_off":
         return "degraded", [f"waits to be started again{cause}"]
-    if recovering and state == "stopped":
-        return "degraded", [f"failed and is down{cause}"]
     if recovering:
         return "degraded", [f"failed a moment ago{cause}"]
     return "ok", []

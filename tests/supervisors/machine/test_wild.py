@@ -243,14 +243,9 @@ class WildMachine(RuleBasedStateMachine):
         assert self.asked == self.answered
 
     def troubled_below(self, node: Node) -> bool:
-        """Trouble that does not pass by itself.
-
-        A child was given up; a supervisor waits in vain for the end of a significant child; or a child that failed is
-        down, since its group was waiting for another one, which was then stopped by hand.
-        """
-        lasting = ("cannot shut itself down any more", "failed and is down")
-        reasons = [reason for below in node.walk() for reason in below.reasons]
-        return any(n.health == "failing" for n in node.walk()) or any(r.startswith(lasting) for r in reasons)
+        """Given up, or a supervisor that waits in vain for the end of a significant child: that does not pass."""
+        lasting = "cannot shut itself down any more"
+        return any(n.health == "failing" or any(lasting in reason for reason in n.reasons) for n in node.walk())
 
     @running
     @rule(

@@ -570,20 +570,3 @@ async def test_nothing_grows_with_the_number_of_restarts() -> None:
             tracemalloc.stop()
     assert crashes >= 5000
     assert traced[-1] - traced[0] < 20_000  # bytes, for 4000 restarts more
-
-
-@virtual_time
-async def test_stopping_the_one_that_a_group_waits_for_leaves_the_others_down_and_says_so() -> None:
-    """As in OTP: the restart that was under way was that of the one that could not start."""
-    lives = Lives()
-    children = [lives.spec("a", start=1, fails=range(2, 99)), lives.spec("b")]
-    async with running(SupervisorSpec(children, strategy="one_for_all", max_restarts=99)) as tree:
-        tree.crash("b", Crash("x"))
-        await trio.sleep(1.5)
-        await tree.stop_child("a")
-        await trio.sleep(1000)
-        assert [node.state for node in tree.snapshot().children or ()] == ["stopped", "stopped"]
-        assert tree.find("a").health == "ok"
-        assert tree.find("b").reasons == ("failed and is down: Crash: x",)
-        await tree.start_again("b")
-        await tree.wait_for_health("", "ok")
