@@ -243,9 +243,18 @@ class WildMachine(RuleBasedStateMachine):
         assert self.asked == self.answered
 
     def troubled_below(self, node: Node) -> bool:
-        """Given up, or a supervisor that waits in vain for the end of a significant child: that does not pass."""
+        """Trouble that does not pass by itself.
+
+        A child was given up; a supervisor waits in vain for the end of a significant child; or a child that failed is
+        down, since its group was waiting for another one, which was then stopped by hand.
+        """
         lasting = "cannot shut itself down any more"
-        return any(n.health == "failing" or any(lasting in reason for reason in n.reasons) for n in node.walk())
+        return any(
+            n.health == "failing"
+            or (n.health == "degraded" and n.state == "stopped")
+            or any(lasting in reason for reason in n.reasons)
+            for n in node.walk()
+        )
 
     @running
     @rule(
