@@ -570,3 +570,19 @@ async def test_nothing_grows_with_the_number_of_restarts() -> None:
             tracemalloc.stop()
     assert crashes >= 5000
     assert traced[-1] - traced[0] < 20_000  # bytes, for 4000 restarts more
+
+
+@virtual_time
+async def test_stopping_the_one_that_a_group_waits_for_leaves_the_failed_one_down_and_degraded() -> None:
+    """As in OTP: the restart that was under way was that of the one that could not start."""
+    lives = Lives()
+    children = [lives.spec("a", start=1, fails=range(2, 99)), lives.spec("b")]
+    async with running(SupervisorSpec(children, strategy="one_for_all", max_restarts=99)) as tree:
+        tree.crash("b", Crash("x"))
+        await trio.sleep(0.5)
+        await tree.stop_child("a")  # done when the attempt under way has failed, before the next
+        await trio.sleep(1000)
+        assert [node.state for node in tree.snapshot().children or ()] == ["stopped", "stopped"]
+        assert (tree.find("a").health, tree.find("b").health) == ("ok", "degraded")
+        await tree.start_again("b")
+        assert tree.snapshot().health == "ok"
