@@ -79,7 +79,7 @@ class CloseCode(enum.IntEnum):
     NO_SUCH_TASK = 4404
     """The task is unknown: do not come back."""
     TOO_MANY_MESSAGES = 4429
-    """More than ``max_inbound_per_second``: come back later, and slower."""
+    """More than ``max_inbound_per_second``, or a flood of frames that are no messages: come back later, and slower."""
 
 
 # --- encoding -----------------------------------------------------------------------------------------------

@@ -77,7 +77,8 @@ class System:
         connections = SupervisorRef("connections")
         server = self.settings.server
         admission = Admission(server.max_connections, server.max_connections_per_address)
-        accept = partial(serve, app, listener, ServerConfig.from_settings(server), connections, admission)
+        config = ServerConfig.from_settings(server, self.settings.delivery)
+        accept = partial(serve, app, listener, config, connections, admission)
         return (
             ChildSpec("connections", DynamicSupervisorSpec(on_stop=self.send_clients_away), ref=connections),
             ChildSpec("server", accept, backoff=ACCEPT_AGAIN),

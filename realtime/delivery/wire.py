@@ -35,7 +35,7 @@ class PeerClosed(Exception):
 
 @attrs.frozen
 class PeerMisbehaved(Exception):
-    """The peer broke the protocol or a limit: the connection is to close with *code* (1002, 1007, 1009)."""
+    """The peer broke the protocol or a limit: the connection is to close with *code* (1002, 1007, 1009, 4429)."""
 
     code: int
     reason: str = ""

@@ -3,13 +3,17 @@
 - Bad messages: `MAX_BAD_MESSAGES` within `BAD_MESSAGES_SECONDS` are answered with an error each; the next one
   closes with 4400. A client with one bug is told what it is, one that is nothing but wrong is sent away.
 - Messages, good and bad: at most `max_inbound_per_second` within any second; the next one closes with 4429.
+- Control frames and fragments: `FRAMES_PER_MESSAGE` for each message that is allowed, since neither is one; beyond
+  that 4429 as well. A client may send Pings and may cut its messages up, but it cannot keep us busy with nothing.
 - Topics: at most `max_topics_per_connection`; a further one is refused, and nothing is closed.
 
-Both windows slide: they look back from each message, so no boundary lets twice the number pass.
+The windows of messages slide: they look back from each message, so no boundary lets twice the number pass. Frames
+are too many to remember each: after a burst of one second's worth they have to keep the pace.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import attrs
@@ -17,6 +21,8 @@ import attrs
 MAX_BAD_MESSAGES: Final = 20
 BAD_MESSAGES_SECONDS: Final = 10.0
 INBOUND_SECONDS: Final = 1.0
+# 64 KiB, the longest message by default, in pieces of 4 KiB, and a few Pings and Pongs beside them.
+FRAMES_PER_MESSAGE: Final = 20
 
 
 @attrs.define
@@ -38,6 +44,28 @@ class SlidingWindow:
         # Beyond one too many nothing need be remembered; a flood must not grow what watches it.
         del self._at[: max(expired, len(self._at) - self.limit - 1)]
         return len(self._at) <= self.limit
+
+
+class Pace:
+    """*per_second* events at once, then as many each second: the generic cell rate algorithm of ITU-T I.371."""
+
+    __slots__ = ("_free_at", "_interval")
+
+    def __init__(self, per_second: float) -> None:
+        if per_second <= 0:
+            raise ValueError(f"per_second must be above 0, not {per_second}")
+        self._interval = 1 / per_second
+        # When all that was counted would be over, had it come evenly.
+        self._free_at = -math.inf
+
+    def allow(self, now: float) -> bool:
+        """Count an event at *now* (seconds, monotonic); False means that it is one too many, and not counted."""
+        free_at = max(self._free_at, now) + self._interval
+        # Half an interval of tolerance: the sum of many small floats is not exact.
+        if free_at - now > 1 + self._interval / 2:
+            return False
+        self._free_at = free_at
+        return True
 
 
 def bad_messages() -> SlidingWindow:

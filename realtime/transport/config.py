@@ -11,7 +11,8 @@ from typing import Final
 import attrs
 from hypercorn.config import Config
 
-from realtime.sections import Server
+from realtime.policy.limits import FRAMES_PER_MESSAGE
+from realtime.sections import Delivery, Server
 
 # The releases whose classes ours were written for and tested with; pyproject.toml says the same.
 TESTED_HYPERCORN: Final = (0, 18)
@@ -57,17 +58,20 @@ class ServerConfig:
     """For a connection to end once it was asked to."""
     max_message_bytes: int = 65_536
     """The longest WebSocket message accepted, also the bound of what is read ahead."""
+    max_frames_per_second: float = 1000.0
+    """Of one WebSocket: control frames and fragments, which are no messages of their own; more closes with 4429."""
     certfile: Path | None = None
     keyfile: Path | None = None
 
     @classmethod
-    def from_settings(cls, server: Server) -> ServerConfig:
-        """What the section ``[server]`` of the settings says."""
+    def from_settings(cls, server: Server, delivery: Delivery) -> ServerConfig:
+        """What the sections ``[server]`` and ``[delivery]`` of the settings say."""
         return cls(
             write_timeout=server.write_timeout,
             handshake_timeout=server.handshake_timeout,
             drain_timeout=server.drain_timeout,
             max_message_bytes=server.max_message_bytes,
+            max_frames_per_second=FRAMES_PER_MESSAGE * delivery.max_inbound_per_second,
             certfile=server.certfile,
             keyfile=server.keyfile,
         )

@@ -16,6 +16,7 @@ from realtime.messages import CloseCode
 from realtime.policy.closing import partings
 
 from .errors import body_headers, status_body
+from .parser import Parser
 from .wire import SocketWire
 
 if TYPE_CHECKING:
@@ -157,9 +158,10 @@ class WebSocketStream(WSStream):
             await super().app_send(message)
 
     async def _accept(self, message: Any) -> None:
-        status_code, headers, parser = self.handshake.accept(message.get("subprotocol"), message.get("headers", []))
+        status_code, headers, _ = self.handshake.accept(message.get("subprotocol"), message.get("headers", []))
         self.state = ASGIWebsocketState.CONNECTED
-        self.wire.opened(parser)
+        settings = self.link.settings
+        self.wire.opened(Parser(settings.max_message_bytes, settings.max_frames_per_second))
         await self.send(Response(self.stream_id, headers=headers, status_code=status_code))
         self._settled.set()
         if self.wire.taken:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.policy import limits
-from realtime.policy.limits import SlidingWindow, may_subscribe
+from realtime.policy.limits import Pace, SlidingWindow, may_subscribe
 
 
 def test_the_twenty_first_bad_message_within_ten_seconds_is_one_too_many():
@@ -54,3 +54,29 @@ def test_a_flood_does_not_grow_the_window(limit):
     for _ in range(100):
         window.allow(0)
     assert len(window._at) <= limit + 1
+
+
+@given(per_second=st.integers(1, 50), steps=st.lists(st.floats(0, 2), max_size=200))
+def test_frames_come_in_a_burst_of_a_second_s_worth_and_then_at_their_pace(per_second, steps):
+    pace = Pace(per_second)
+    now, allowed = 0.0, []
+    for step in steps:
+        now += step
+        if pace.allow(now):
+            allowed.append(now)
+    for first, begin in enumerate(allowed):
+        for last in range(first, len(allowed)):
+            assert last - first + 1 <= per_second * (1 + allowed[last] - begin) + 1
+
+
+@given(per_second=st.integers(1, 50))
+def test_who_keeps_the_pace_is_never_refused(per_second):
+    pace = Pace(per_second)
+    assert all(pace.allow(0.0) for _ in range(per_second))
+    assert not pace.allow(0.0)
+    assert all(pace.allow(number / per_second) for number in range(1, 200))
+
+
+def test_a_pace_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="per_second must be above 0, not 0"):
+        Pace(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from realtime.sections import Server
+from realtime.sections import Delivery, Server
 from realtime.transport import ServerConfig, UnsupportedHypercorn, check_hypercorn
 
 
@@ -32,9 +32,10 @@ def test_the_settings_reach_every_limit() -> None:
         certfile=Path("c"),
         keyfile=Path("k"),
     )
-    config = ServerConfig.from_settings(section)
+    config = ServerConfig.from_settings(section, Delivery(max_inbound_per_second=5))
     assert (config.write_timeout, config.handshake_timeout, config.drain_timeout) == (1, 2, 3)
     assert (config.max_message_bytes, config.certfile, config.keyfile) == (4, Path("c"), Path("k"))
+    assert config.max_frames_per_second == 100
 
 
 def test_hypercorn_says_nothing_of_itself_and_logs_where_we_do() -> None:

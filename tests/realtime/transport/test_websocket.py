@@ -495,10 +495,41 @@ async def test_a_client_that_does_not_read_is_let_go_after_the_write_deadline() 
 
 async def test_pongs_to_a_client_that_does_not_read_are_given_up_too() -> None:
     app = make_app()
-    async with running(app.quart, write_timeout=0.1) as server:
+    async with running(app.quart, write_timeout=0.1, max_frames_per_second=1e9) as server:
         client = await open_websocket(server.port, "/ws/deaf", receive_buffer=4096)
         async with client:
             with trio.fail_after(2), pytest.raises(trio.BrokenResourceError):
                 while True:
                     await client.send_all(masked(PING, b"x" * 100) * 1000)
             await until(lambda: server.open == 0)
+
+
+# --- being flooded --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/ws/plain", "/ws/wire"])
+@pytest.mark.parametrize(
+    "flood",
+    [
+        masked(PING, b"?") * 30,
+        masked(PONG) * 30,
+        masked(TEXT, b"", fin=False) + masked(0, b"", fin=False) * 30,
+        masked(TEXT, b"x", fin=False) + masked(0, b"x", fin=False) * 30,
+        (masked(TEXT, b"x", fin=False) + masked(0)) * 15,
+    ],
+    ids=["pings", "pongs", "empty fragments", "small fragments", "messages in two"],
+)
+async def test_more_control_frames_and_fragments_than_allowed_close_with_4429(path: str, flood: bytes) -> None:
+    async with running(make_app().quart, max_frames_per_second=20) as server:
+        async with await open_websocket(server.port, path) as client:
+            await client.send_all(flood)
+            assert close_code(await read_to_end(client)) == 4429
+        await until(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize("path", ["/ws/plain", "/ws/wire"])
+async def test_whole_messages_are_not_counted_as_frames(path: str) -> None:
+    async with running(make_app().quart, max_frames_per_second=20) as server, ws_connect(server.url(path)) as client:
+        for number in range(50):
+            await client.send(str(number))
+        assert [await client.recv() for _ in range(50)] == [str(number) for number in range(50)]
