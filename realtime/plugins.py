@@ -2,6 +2,7 @@
 
 An actor module is a Python module with ``children(services, *, ...options) -> list[ChildSpec]``.  Its keyword
 parameters are its options: their names and types are checked against ``[actors.<id>]`` before anything runs.
+One without it, but with functions that `realtime.actors.declared` made broadcasters, is one as well.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import attrs
 import msgspec
 
 from realtime.actors.broadcaster import RESTART
+from realtime.actors.declared import children_of
 from realtime.actors.events import EventManager
 from realtime.delivery.hub import Hub
 from realtime.fields import nearest
@@ -72,9 +74,11 @@ def load_children(services: Services) -> list[ChildSpec]:
 def _load(id: str, actor: ActorSettings, services: Services) -> ChildSpec:
     where = f"[actors.{id}] (module {actor.use!r})"
     module = _module(actor.use, where)
-    children = getattr(module, "children", None)
+    children = getattr(module, "children", None) or children_of(module)
     if not callable(children) or inspect.iscoroutinefunction(children):
-        raise PluginError(f"{where}: the module has no plain function children(services, ...)")
+        raise PluginError(
+            f"{where}: the module has no plain function children(services, ...), and declares no broadcaster"
+        )
     options = _options(children, actor.options, where)
     try:
         specs = children(services, **options)

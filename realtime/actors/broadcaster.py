@@ -1,14 +1,16 @@
 """Broadcasters: actors that publish to one topic, each in its own rhythm.
 
 A subclass says what to publish; the base says when.  An exception is a crash: it goes to the supervisor, never into a
-``try`` around the loop.
+``try`` around the loop.  Here is what they share, and the steady rhythm; `realtime.actors.driven` has those that
+something sets off.
 """
 
 from __future__ import annotations
 
 import abc
 import math
-from typing import ClassVar, Final
+from collections.abc import Callable
+from typing import Final, Self, TypeVar
 
 import attrs
 import structlog
@@ -16,6 +18,7 @@ import trio
 
 from realtime.delivery.hub import Hub
 from realtime.policy.cadence import next_tick
+from realtime.policy.significance import Significant, changed
 from supervisors import Backoff
 
 logger = structlog.get_logger("realtime.broadcaster")
@@ -26,74 +29,94 @@ RESTART: Final = Backoff(first=0.5, maximum=5.0)
 FASTEST: Final = 0.2
 """Seconds; a shorter interval is faster than people see, and warns at start."""
 
-_NOTHING: Final = object()
-"""Stands for no value at all, which is unlike any that a subclass may return, None included."""
+KEYS: Final = 10_000
+"""Keys whose last value a broadcaster remembers; of one forgotten the next value is sent, whatever it is."""
+
+T = TypeVar("T")
 
 
 @attrs.frozen
 class BroadcasterStatistics:
-    """What the tree shows of a broadcaster; durations in seconds, None before the first run."""
+    """What the tree shows of a broadcaster; durations in seconds, None before the first run.
 
-    interval_s: float
+    Attributes:
+      interval_s: between two runs; None for one that only acts when something happens.
+      skipped: ticks that were due while an earlier one was still at work.
+      unchanged: values that were not sent, as they told nothing new.
+      asleep: whether it waits for a subscriber, without waking.
+      last_run_s: how long the last value took to come by.
+      last_lateness_s: by how much the last tick began after it was due.
+      caught: values that a periodic check found and nothing had told of.
+    """
+
+    interval_s: float | None
     published: int
     skipped: int
     unchanged: int
     asleep: bool
     last_run_s: float | None
     last_lateness_s: float | None
+    caught: int = 0
 
 
-class PeriodicBroadcaster(abc.ABC):
-    """Publishes what :meth:`sample` returns, each *interval* seconds: no drift, late ticks skipped and counted.
+class Broadcaster(abc.ABC):
+    """What all broadcasters have: a topic, a type, and a judgement of what is worth sending.
 
     A subclass may set ``only_if_changed``, to publish a value only if it differs from the last one published, and
     ``only_while_listened_to``, to sleep without waking until somebody subscribes, who then gets a first value at once.
     With either the topic is to be declared with ``retain``: else who comes while others listen waits for a change.
+
+    Args:
+      significant: publish a value only if this says so of it and the last one published, as
+        `realtime.policy.significance.changed_by` does. A first value is always published.
     """
 
-    only_if_changed: ClassVar[bool] = False
-    only_while_listened_to: ClassVar[bool] = False
+    only_if_changed: bool = False
+    only_while_listened_to: bool = False
+    interval: float | None = None
 
-    def __init__(self, hub: Hub, *, topic: str, type: str, interval: float) -> None:
-        if not (interval > 0 and math.isfinite(interval)):
-            raise ValueError(f"interval must be a number of seconds greater than 0, got {interval!r}")
+    def __init__(self, hub: Hub, *, topic: str, type: str, significant: Significant | None = None) -> None:
         self.hub = hub
         self.topic = topic
         self.type = type
-        self.interval = interval
+        self._significant = significant
+        # One at a time, and none waits for the threads that other broadcasters hold.
+        self._threads = trio.CapacityLimiter(1)
         self._published = self._skipped = self._unchanged = 0
         self._asleep = False
-        self._last: object = _NOTHING
+        # By key, the latest last.
+        self._last: dict[str | None, object] = {}
+        self._caught = 0
         self._last_run: float | None = None
         self._lateness: float | None = None
 
-    @abc.abstractmethod
-    async def sample(self) -> object:
-        """The value to publish now, as plain data."""
-
-    async def run(self, *, task_status: trio.TaskStatus[PeriodicBroadcaster] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED) -> None:
         """Publish until cancelled: the supervised child."""
         log = logger.bind(topic=self.topic)
         log.info("broadcaster_started", interval_s=self.interval)
-        if self.interval < FASTEST:
+        if self.interval is not None and self.interval < FASTEST:
             log.warning("broadcaster_interval_short", interval_s=self.interval, advised_s=FASTEST)
         task_status.started(self)
         try:
-            due = trio.current_time()
-            while True:
-                due = await self._wait_for_listener(due)
-                await self._tick(due)
-                tick = next_tick(due, self.interval, trio.current_time())
-                self._skipped += tick.missed
-                due = tick.due
-                await trio.sleep_until(due)
+            await self.broadcast()
         finally:
             log.info("broadcaster_stopped", published=self._published)
 
-    async def _wait_for_listener(self, due: float) -> float:
-        """Return when the tick is due: at once, or as soon as there is a subscriber.  A checkpoint if it waits."""
+    @abc.abstractmethod
+    async def broadcast(self) -> None:
+        """The loop that `run` runs."""
+
+    async def in_thread(self, sample: Callable[[], T]) -> T:
+        """Call *sample*, which blocks, in a thread: one at a time, abandoned when the broadcaster is stopped."""
+        return await trio.to_thread.run_sync(sample, limiter=self._threads, abandon_on_cancel=True)
+
+    async def wait_for_listener(self) -> bool:
+        """With ``only_while_listened_to``, wait until somebody subscribes.
+
+        Returns whether it waited; only then it is a checkpoint.
+        """
         if not self.only_while_listened_to or self.hub.subscribers(self.topic):
-            return due
+            return False
         self._asleep = True
         # Who wakes it gets a value of that moment, and not before it the one that was left when the last one went.
         self.hub.forget(self.topic)
@@ -101,21 +124,34 @@ class PeriodicBroadcaster(abc.ABC):
             await self.hub.wait_for_subscriber(self.topic)
         finally:
             self._asleep = False
-        self._last = _NOTHING  # whoever has come has seen nothing yet
-        return trio.current_time()
+        self.forget()  # whoever has come has seen nothing yet
+        return True
 
-    async def _tick(self, due: float) -> None:
-        began = trio.current_time()
-        self._lateness = began - due
-        value = await self.sample()
-        self._last_run = trio.current_time() - began
-        if self.only_if_changed and value == self._last:
+    def forget(self) -> None:
+        """Take the next value for a first one, which is always sent."""
+        self._last.clear()
+
+    def publish(self, value: object, *, key: str | None = None) -> bool:
+        """Publish *value* if it is worth it, compared with the last one of its *key*; return whether it was.
+
+        Args:
+          key: as for `Hub.publish_nowait`: where a topic tells of many things, which one this is.
+        """
+        if not self._is_news(value, key):
             self._unchanged += 1
-            return
-        self._last = value
+            return False
+        self._last.pop(key, None)
+        self._last[key] = value
+        if len(self._last) > KEYS:
+            del self._last[next(iter(self._last))]
         self._published += 1
-        self.hub.publish_nowait(self.topic, self.type, value)
+        self.hub.publish_nowait(self.topic, self.type, value, key=key)
         logger.debug("broadcast", topic=self.topic)
+        return True
+
+    def _is_news(self, value: object, key: str | None) -> bool:
+        significant = self._significant or (changed if self.only_if_changed else None)
+        return significant is None or key not in self._last or significant(value, self._last[key])
 
     def statistics(self) -> BroadcasterStatistics:
         """A frozen snapshot."""
@@ -127,4 +163,60 @@ class PeriodicBroadcaster(abc.ABC):
             asleep=self._asleep,
             last_run_s=self._last_run,
             last_lateness_s=self._lateness,
+            caught=self._caught,
         )
+
+
+class SamplingBroadcaster(Broadcaster):
+    """Publishes what :meth:`sample` returns, at times that a subclass chooses.
+
+    Args:
+      interval: seconds from one sample to the next.
+    """
+
+    interval: float
+
+    def __init__(
+        self, hub: Hub, *, topic: str, type: str, interval: float, significant: Significant | None = None
+    ) -> None:
+        super().__init__(hub, topic=topic, type=type, significant=significant)
+        self.interval = positive("interval", interval)
+
+    @abc.abstractmethod
+    async def sample(self) -> object:
+        """The value to publish now, as plain data. What blocks belongs into `in_thread`."""
+
+    async def tick(self, due: float) -> int:
+        """Publish one sample, which was due at *due* (trio time); return how many messages that made."""
+        began = trio.current_time()
+        self._lateness = began - due
+        value = await self.sample()
+        self._last_run = trio.current_time() - began
+        return self.publish_sample(value)
+
+    def publish_sample(self, value: object) -> int:
+        """Publish *value*, which `sample` returned, as one message or several; return how many it made."""
+        return int(self.publish(value))
+
+
+class PeriodicBroadcaster(SamplingBroadcaster):
+    """Samples each *interval* seconds: no drift, late ticks skipped and counted."""
+
+    async def broadcast(self) -> None:
+        """Sample and publish at each tick, for ever."""
+        due = trio.current_time()
+        while True:
+            if await self.wait_for_listener():
+                due = trio.current_time()
+            await self.tick(due)
+            tick = next_tick(due, self.interval, trio.current_time())
+            self._skipped += tick.missed
+            due = tick.due
+            await trio.sleep_until(due)
+
+
+def positive(name: str, seconds: float) -> float:
+    """*seconds*, which have to be a finite number above 0; ValueError calls them *name*."""
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ValueError(f"{name} must be a number of seconds greater than 0, got {seconds!r}")
+    return seconds

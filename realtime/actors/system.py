@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import trio
 
 from realtime.actors.broadcaster import RESTART, PeriodicBroadcaster
 from realtime.delivery.hub import Hub
@@ -80,12 +79,10 @@ class System(PeriodicBroadcaster):
         super().__init__(hub, topic="system", type="snapshot", interval=interval)
         # Now, so that the first reading somebody sees has a stretch of time behind it.
         self._sampler = SystemSampler(time.monotonic)
-        # One reading at a time, and none of them waits for the threads that other broadcasters hold.
-        self._threads = trio.CapacityLimiter(1)
 
     async def sample(self) -> dict[str, Any]:
         """One reading, taken in a thread; abandoned when the broadcaster is stopped."""
-        figures = await trio.to_thread.run_sync(self._sampler.read, limiter=self._threads, abandon_on_cancel=True)
+        figures = await self.in_thread(self._sampler.read)
         return {**figures, "connections": len(self.hub.connections)}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -57,8 +58,9 @@ def _anywhere(enough: Callable[[float, float], bool]) -> Significant:
             return new.keys() != old.keys() or any(significant(new[key], old[key]) for key in new)
         if isinstance(new, Sequence) and isinstance(old, Sequence) and not isinstance(new, str | bytes):
             return len(new) != len(old) or any(map(significant, new, old))
-        if attrs.has(type(new)):
-            names = [field.name for field in attrs.fields(type(new))]
+        kind: Any = type(new)
+        if attrs.has(kind):
+            names = [field.name for field in attrs.fields(kind)]
             return any(significant(getattr(new, name), getattr(old, name)) for name in names)
         return True
 
