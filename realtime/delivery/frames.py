@@ -9,9 +9,12 @@ messages. Pure: imports no Trio.
 from __future__ import annotations
 
 import struct
+from functools import cached_property
 from typing import Final
 
 import attrs
+
+from realtime.delivery.compression import deflate
 
 # Section 5.2, "Opcode". Continuation and binary frames are never sent.
 TEXT: Final = 0x1
@@ -20,6 +23,8 @@ PING: Final = 0x9
 PONG: Final = 0xA
 
 _FIN: Final = 0x80
+# RFC 7692 section 6: the first frame of a compressed message has it.
+_RSV1: Final = 0x40
 # Section 5.2, "Payload length": up to 125 in seven bits, then 126 announces 16 bits, 127 announces 64.
 _MAX_7_BITS: Final = 125
 _MAX_16_BITS: Final = 0xFFFF
@@ -44,6 +49,14 @@ class Frame:
     def payload(self) -> bytes:
         """The payload alone, cut out of `data` on each use: kept twice it would double what a queued message holds."""
         return self.data[self._header_bytes :]
+
+    @cached_property
+    def deflated(self) -> bytes:
+        """What goes over the wire where permessage-deflate was agreed on: a smaller frame with the same message, or
+        `data` if there is none. The first use makes it, for all connections and for as long as the frame lives.
+        """
+        compressed = deflate(self.payload) if self.opcode == TEXT else None
+        return self.data if compressed is None else _header(_FIN | _RSV1 | TEXT, len(compressed)) + compressed
 
     @property
     def is_control(self) -> bool:
@@ -94,12 +107,13 @@ def _control(opcode: int, payload: bytes) -> Frame:
 
 
 def _frame(opcode: int, payload: bytes) -> Frame:
-    length = len(payload)
-    first = _FIN | opcode
-    if length <= _MAX_7_BITS:
-        header = bytes((first, length))
-    elif length <= _MAX_16_BITS:
-        header = struct.pack("!BBH", first, 126, length)
-    else:
-        header = struct.pack("!BBQ", first, 127, length)
+    header = _header(_FIN | opcode, len(payload))
     return Frame(opcode, header + payload, len(header))
+
+
+def _header(first: int, length: int) -> bytes:
+    if length <= _MAX_7_BITS:
+        return bytes((first, length))
+    if length <= _MAX_16_BITS:
+        return struct.pack("!BBH", first, 126, length)
+    return struct.pack("!BBQ", first, 127, length)

@@ -1,13 +1,18 @@
 """Frames, byte by byte as RFC 6455 wants them, and as a foreign parser reads them."""
 
+import random
 import struct
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame
+from websockets.streams import StreamReader
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from realtime.delivery import frames
+from realtime.policy.deflate import WINDOW_BITS
 
 
 def parse(data):
@@ -89,3 +94,54 @@ def test_a_code_that_section_7_4_reserves_is_refused(code):
 def test_a_code_that_may_be_sent_is_read_back(code):
     [(opcode, payload, _)] = parse(frames.close(code).data)
     assert (opcode, payload) == (Opcode.CLOSE, (code, ""))
+
+
+# --- the compressed form ---
+
+
+def read_deflated(data):
+    """What the client side of `websockets` makes of *data*, as one that has agreed on the compression."""
+    extension = PerMessageDeflate(
+        remote_no_context_takeover=True,
+        local_no_context_takeover=True,
+        remote_max_window_bits=WINDOW_BITS,
+        local_max_window_bits=15,
+    )
+    reader = StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    parsing = Frame.parse(reader.read_exact, mask=False, extensions=[extension])
+    with pytest.raises(StopIteration) as parsed:
+        next(parsing)
+    return parsed.value.value
+
+
+@given(st.text() | st.text("ab", min_size=1000) | st.just("x" * 70_000) | st.just("0123456789abcdef" * 65_536))
+def test_a_foreign_client_reads_the_compressed_form(text):
+    frame = frames.text(text.encode())
+    read = read_deflated(frame.deflated)
+    assert (read.opcode, read.fin, read.data.decode()) == (Opcode.TEXT, True, text)
+    assert len(frame.deflated) <= len(frame.data)
+
+
+def test_the_compressed_form_is_marked_by_rsv1():
+    frame = frames.text(b"x" * 1000)
+    assert frame.deflated[0] == 0xC1
+    assert frame.data[0] == 0x81
+
+
+def test_all_share_one_compressed_form():
+    frame = frames.text(b"x" * 1000)
+    assert frame.deflated is frame.deflated
+
+
+def test_a_message_that_gets_no_smaller_has_one_form_only():
+    noise = bytes(random.Random(1).choices(range(128), k=256))
+    for frame in (frames.text(b"x" * 100), frames.text(noise)):
+        assert frame.deflated is frame.data
+
+
+def test_a_control_frame_is_never_compressed():
+    """RFC 7692 section 6.1."""
+    for frame in (frames.ping(b"x" * 125), frames.pong(b"x" * 125), frames.close(1000, "x" * 123)):
+        assert frame.deflated is frame.data
