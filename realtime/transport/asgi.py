@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
@@ -119,10 +119,23 @@ class AsgiWire(Wire):
 
 
 class WebsocketConnection(TrioASGIWebsocketConnection):
-    """Quart's side of one WebSocket: a handler that failed closes with 1011, where Quart says 1000, "done".
+    """Quart's side of one WebSocket; for ``app.asgi_websocket_class``, on any server.
 
-    For ``app.asgi_websocket_class``; on any server.
+    A handler that failed closes with 1011, where Quart says 1000, "done". An empty binary message is ``b""``,
+    where Quart has None for it, which no handler expects.
     """
+
+    async def handle_messages(  # type: ignore[override]
+        self, nursery: trio.Nursery, receive: Callable[[], Awaitable[Any]]
+    ) -> None:
+        """Queue what *receive* brings, until the client has left."""
+
+        async def with_empty_bytes() -> Any:
+            event = await receive()
+            # Quart takes the text of every message without bytes, and counts empty ones as none.
+            return {**event, "text": b""} if event.get("bytes") == b"" and event.get("text") is None else event
+
+        await super().handle_messages(nursery, with_empty_bytes)  # type: ignore[arg-type]
 
     async def handle_websocket(  # type: ignore[override]
         self, nursery: trio.Nursery, websocket: Websocket, send: Any

@@ -62,6 +62,14 @@ async def test_on_hypercorn_s_own_worker() -> None:
         assert (client.close_code, client.close_reason) == (4404, "no such task")
 
 
+@pytest.mark.parametrize("host", [bare, running], ids=["hypercorn", "ours"])
+async def test_an_empty_message_is_empty_and_not_nothing(host: Any) -> None:
+    async with host(make_app().quart) as server, ws_connect(server.url("/ws/plain")) as client:
+        for empty in (b"", ""):
+            await client.send(empty)
+            assert await client.recv() == empty
+
+
 async def test_what_it_knows_of_itself() -> None:
     async def look(wire: Wire) -> None:
         assert isinstance(wire, AsgiWire)
