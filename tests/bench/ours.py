@@ -7,6 +7,7 @@ from functools import partial
 from time import perf_counter
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from supervisors import Actor, ChildSpec, DynamicSupervisorSpec, Ref, SupervisorRef, SupervisorSpec, open_tree
 from tests.bench.supervisors import (
@@ -63,7 +64,7 @@ async def start() -> float:
         began = perf_counter()
         for number in range(IDLE):
             children.start_child_nowait(ChildSpec(str(number), sleeper, restart="temporary"))
-        await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
         return IDLE / (perf_counter() - began)
 
 
@@ -91,8 +92,7 @@ async def stop(child: Callable[[], Awaitable[None]] | type[Actor[int]]) -> float
     async with open_tree(SupervisorSpec([ChildSpec("pool", DynamicSupervisorSpec(), ref=children)])) as tree:
         for number in range(CROWD):
             children.start_child_nowait(ChildSpec(str(number), child, restart="temporary"))
-        while any(info.state == "starting" for info in children.which_children()):
-            await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
         began = perf_counter()
         await tree.stop()
         return perf_counter() - began
@@ -104,8 +104,7 @@ async def memory(child: Callable[[], Awaitable[None]] | type[Actor[int]]) -> flo
         before = resident_bytes()
         for number in range(IDLE):
             children.start_child_nowait(ChildSpec(str(number), child, restart="temporary"))
-        while any(info.state == "starting" for info in children.which_children()):
-            await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
         return (resident_bytes() - before) / IDLE
 
 
