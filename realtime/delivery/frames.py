@@ -17,6 +17,7 @@ import attrs
 from realtime.delivery.compression import deflate
 
 # Section 5.2, "Opcode". Continuation and binary frames are never sent.
+CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
 CLOSE: Final = 0x8
 PING: Final = 0x9
@@ -90,6 +91,14 @@ def close(code: int, reason: str = "") -> Frame:
     if code in _UNSENDABLE_CODES or not (1000 <= code <= 1014 or 3000 <= code <= 4999):
         raise ValueError(f"code must be one that RFC 6455 section 7.4 allows in a Close frame, not {code}")
     return _control(CLOSE, struct.pack("!H", code) + truncate(reason, MAX_CLOSE_REASON))
+
+
+def rest(data: bytes) -> Frame:
+    """What is left of a frame that was cut off: not whole, and of use only right behind the beginning.
+
+    It has the opcode of a continuation, which no frame of ours has, so that nobody takes it for a whole one.
+    """
+    return Frame(CONTINUATION, data, 0)
 
 
 def truncate(reason: str, max_bytes: int) -> bytes:

@@ -177,8 +177,11 @@ class GuardedTCPServer(TCPServer):
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    async def write(self, data: bytes | bytearray) -> None:
+    async def write(self, data: bytes | bytearray, *, resumes: bool = False) -> None:
         """Write *data* after everything that was to be written before it. A checkpoint.
+
+        Args:
+          resumes: see `GuardedStream.send_all`; not with TLS.
 
         Raises:
           trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled: as `GuardedStream.send_all`.
@@ -188,7 +191,10 @@ class GuardedTCPServer(TCPServer):
         except trio.WouldBlock:
             await self.send_lock.acquire()
         try:
-            await self.stream.send_all(data)
+            if resumes:
+                await self.transport.send_all(data, resumes=True)
+            else:
+                await self.stream.send_all(data)
         finally:
             self.send_lock.release()
 

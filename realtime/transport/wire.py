@@ -1,8 +1,9 @@
 """`Wire` over our own server: frames straight to the socket, messages parsed by wsproto.
 
 Why bytes can never be torn or swapped: whatever is written, by whomever, is one or several whole frames given to
-`GuardedTCPServer.write`, which writes one call after the other, in the order of the calls; and when a write was
-cut off in the middle, no later one is let through.
+`GuardedTCPServer.write`, which writes one call after the other, in the order of the calls; or given to
+`GuardedStream.send_nowait`, which writes nothing while any other write is under way; and when a write was cut off in
+the middle, no later one is let through, except for the one that brings the other half.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 from wsproto.frame_protocol import CloseReason
 
 from realtime.delivery.frames import CLOSE, Frame, pong
-from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire, WriteStalled, round_trip
+from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire, WriteStalled, round_trip, takes_nothing
 from realtime.messages import CloseCode
 
 from .config import ServerConfig
 from .inbox import Inbox
+from .stream import GuardedStream
 
 if TYPE_CHECKING:
     from .tcp import GuardedTCPServer
@@ -57,6 +59,7 @@ class SocketWire(Wire):
         self._close_sent = False
         self._gone = False
         self._answered: trio.Event | None = None
+        self._owed: Frame | None = None
 
     # --- for the owner ------------------------------------------------------------------------------------------
 
@@ -79,6 +82,13 @@ class SocketWire(Wire):
         if self._parser is not None or self.taken:
             raise RuntimeError("take the wire once, and before the WebSocket is accepted: see open_wire")
         self.taken = True
+        if isinstance(self._link.stream, GuardedStream):  # and no TLS, which has to see every byte
+            self.write_nowait = self._link.stream.send_nowait
+
+    def owe(self, rest: Frame) -> None:
+        """See `Wire.owe`."""
+        self._link.transport.cut_off()
+        self._owed = rest
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """See `Wire.send`. Several frames go out in one call."""
@@ -88,7 +98,13 @@ class SocketWire(Wire):
             await trio.lowlevel.checkpoint()
             raise trio.BrokenResourceError("the peer is gone")
         self._close_sent |= any(frame.opcode == CLOSE for frame in frames)
-        await self._write(frames[0].data if len(frames) == 1 else b"".join([frame.data for frame in frames]))
+        # Anything else than what is owed finds the stream cut off.
+        resumes = bool(frames) and frames[0] is self._owed
+        if resumes:
+            self._owed = None
+        await self._write(
+            frames[0].data if len(frames) == 1 else b"".join([frame.data for frame in frames]), resumes=resumes
+        )
 
     async def receive(self) -> str | bytes:
         """See `Wire.receive`."""
@@ -102,6 +118,7 @@ class SocketWire(Wire):
         """See `Wire.aclose`. Waits at most `ServerConfig.close_timeout`, what is to be written included."""
         # Nobody receives any more; and a reader that is held back must go on, to the peer's Close frame.
         self._inbox.finish()
+        self.write_nowait = takes_nothing
         try:
             with trio.move_on_after(self._config.close_timeout):
                 await self.say_goodbye(code, reason)
@@ -141,6 +158,7 @@ class SocketWire(Wire):
     def hung_up(self) -> None:
         """The socket has ended: what was read can still be received, nothing can be sent. May be called again."""
         self._gone = True
+        self.write_nowait = takes_nothing
         self._finish(PeerClosed(_VANISHED))
 
     async def next_message(self) -> str | bytes:
@@ -187,6 +205,7 @@ class SocketWire(Wire):
         if self._close_sent or self._gone or self._parser is None:
             return
         self._close_sent = True
+        self.write_nowait = takes_nothing
         end = self._end
         if end is not None:
             code, reason = end.code, end.reason
@@ -276,8 +295,8 @@ class SocketWire(Wire):
         if not self.taken:
             raise RuntimeError("this wire was not taken: get it from open_wire")
 
-    async def _write(self, data: bytes | bytearray) -> None:
+    async def _write(self, data: bytes | bytearray, *, resumes: bool = False) -> None:
         try:
-            await self._link.write(data)
+            await self._link.write(data, resumes=resumes)
         except trio.ClosedResourceError:
             raise trio.BrokenResourceError("the connection has ended") from None

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
 from realtime.delivery.wire import WriteStalled
 from realtime.transport import open_listener
@@ -197,6 +197,85 @@ async def test_writable_is_told() -> None:
 async def test_the_peer_s_address_is_known() -> None:
     async with pair() as (ours, _):
         assert ours.address == HOST
+
+
+async def test_what_the_kernel_takes_at_once_is_written_without_a_checkpoint() -> None:
+    async with pair() as (ours, peer):
+        with assert_no_checkpoints():
+            assert ours.send_nowait(b"at once") == 7
+        assert await peer.receive_some() == b"at once"
+
+
+async def test_what_the_kernel_does_not_take_is_the_callers_to_go_on_with() -> None:
+    async with pair() as (ours, peer), trio.open_nursery() as nursery:
+        data = bytes(range(256)) * 31_250
+        taken = ours.send_nowait(data)
+        assert 0 < taken < len(data)
+        assert ours.send_nowait(data[taken:]) == 0
+        received = b""
+
+        async def go_on() -> None:
+            await ours.send_all(data[taken : taken + 2_000_000])
+            ours.finish()
+
+        nursery.start_soon(go_on)
+        received = await read_to_end(peer)
+        assert received == data[: taken + 2_000_000]
+
+
+async def test_after_a_part_only_its_other_half_can_be_written() -> None:
+    async with pair() as (ours, peer):
+        assert ours.send_nowait(b"first ha") == 8
+        ours.cut_off()
+        assert ours.send_nowait(b"in between") == 0
+        with pytest.raises(trio.BrokenResourceError, match="cut off"):
+            await ours.send_all(b"in between")
+        await ours.send_all(b"lf", resumes=True)
+        await ours.send_all(b" and more")
+        assert ours.send_nowait(b" at once") == 8
+        ours.finish()
+        assert await read_to_end(peer) == b"first half and more at once"
+
+
+async def test_half_of_something_with_nothing_behind_it_ends_in_a_reset() -> None:
+    async with pair() as (ours, peer):
+        ours.send_nowait(b"first ha")
+        ours.cut_off()
+        ours.close()
+        with pytest.raises(trio.BrokenResourceError):
+            await read_to_end(peer)
+
+
+async def test_an_other_half_that_was_never_begun_leaves_it_cut_off() -> None:
+    async with pair() as (ours, _):
+        ours.send_nowait(BIG)
+        ours.cut_off()
+        with trio.move_on_after(0) as scope:
+            await ours.send_all(b"lf", resumes=True)
+        assert scope.cancelled_caught
+        with pytest.raises(trio.BrokenResourceError, match="cut off"):
+            await ours.send_all(b"in between")
+
+
+async def test_nothing_is_written_into_another_write() -> None:
+    async with pair(write_timeout=5) as (ours, _), trio.open_nursery() as nursery:
+        nursery.start_soon(ours.send_all, BIG)
+        await wait_all_tasks_blocked()
+        assert ours.send_nowait(b"in between") == 0
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("end", ["closed", "reset"])
+async def test_a_socket_that_has_ended_takes_nothing_at_once_and_says_why_when_there_is_time(end: str) -> None:
+    async with pair() as (ours, peer):
+        if end == "closed":
+            ours.close()
+        else:
+            reset(peer)
+            await ours.wait_hangup()
+        assert ours.send_nowait(b"x") == 0
+        with pytest.raises(trio.ClosedResourceError if end == "closed" else trio.BrokenResourceError):
+            await ours.send_all(b"x")
 
 
 async def test_waiting_for_a_condition_that_comes_true() -> None:

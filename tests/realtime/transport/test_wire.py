@@ -67,6 +67,47 @@ async def test_several_frames_go_out_in_one_call() -> None:
             await e.wire.send([])
 
 
+async def test_what_the_kernel_takes_goes_out_at_once_and_the_rest_before_all_else() -> None:
+    async with ends(receive_buffer=4096) as e:
+        whole = frames.text(b"x" * 8_000_000)
+        taken = e.wire.write_nowait(whole.data)
+        assert 0 < taken < len(whole.data)
+        rest = frames.rest(whole.data[taken:])
+        e.wire.owe(rest)
+        assert e.wire.write_nowait(frames.text(b"in between").data) == 0
+        with pytest.raises(trio.BrokenResourceError, match="cut off"):
+            await e.wire.send([frames.text(b"in between")])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(e.wire.send, [rest, frames.text(b"after it")])
+            received = b""
+            while not received.endswith(b"after it"):
+                received += await e.client.receive_some()
+        assert received == whole.data + frames.text(b"after it").data
+        assert e.wire.write_nowait(frames.text(b"again").data) == 7
+
+
+async def test_nothing_follows_half_a_frame_but_a_reset() -> None:
+    async with ends(receive_buffer=4096) as e:
+        whole = frames.text(b"x" * 8_000_000)
+        taken = e.wire.write_nowait(whole.data)
+        e.wire.owe(frames.rest(whole.data[taken:]))
+        await e.wire.aclose(1001)
+        with pytest.raises(trio.BrokenResourceError):
+            await read_to_end(e.client)
+
+
+@pytest.mark.parametrize("end", ["say_goodbye", "aclose", "abort"])
+async def test_nothing_goes_out_behind_the_close_frame_or_the_end(end: str) -> None:
+    async with ends() as e:
+        await e.client.send_all(masked(CLOSE, b"\x03\xe8"))
+        await until(lambda: e.wire.ended)
+        if end == "abort":
+            e.wire.abort()
+        else:
+            await getattr(e.wire, end)(1001)
+        assert e.wire.write_nowait(frames.text(b"late").data) == 0
+
+
 async def test_messages_come_in_order_as_text_and_bytes() -> None:
     async with ends() as e:
         await e.client.send_all(masked(TEXT, "grüße".encode()) + masked(2, b"\xff") + masked(TEXT))
