@@ -60,6 +60,8 @@ class ServerConfig:
     """The longest WebSocket message accepted, also the bound of what is read ahead."""
     max_frames_per_second: float = 1000.0
     """Of one WebSocket: control frames and fragments, which are no messages of their own; more closes with 4429."""
+    compression: bool = False
+    """Whether permessage-deflate is agreed on with a client that offers it."""
     certfile: Path | None = None
     keyfile: Path | None = None
 
@@ -72,6 +74,7 @@ class ServerConfig:
             drain_timeout=server.drain_timeout,
             max_message_bytes=server.max_message_bytes,
             max_frames_per_second=FRAMES_PER_MESSAGE * delivery.max_inbound_per_second,
+            compression=server.compression,
             certfile=server.certfile,
             keyfile=server.keyfile,
         )

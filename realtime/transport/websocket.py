@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -14,7 +15,9 @@ from wsproto.connection import Connection
 
 from realtime.messages import CloseCode
 from realtime.policy.closing import partings
+from realtime.policy.deflate import MalformedExtensions, negotiate
 
+from .deflate import MessageDeflate
 from .errors import body_headers, status_body
 from .parser import Parser
 from .wire import SocketWire
@@ -25,13 +28,28 @@ if TYPE_CHECKING:
 _CLOSE = (b"connection", b"close")
 
 
-class PlainHandshake(Handshake):
-    """The opening handshake without extensions: permessage-deflate would cost 100 KiB for each connection."""
+class OpeningHandshake(Handshake):
+    """The opening handshake, with no other extension than permessage-deflate as `realtime.policy.deflate` has it.
 
-    def accept(self, *args: Any) -> tuple[int, list[tuple[bytes, bytes]], Connection]:
-        """Status, headers and parser of an accepted WebSocket."""
+    Hypercorn's own would cost 100 KiB for each connection. Without *compression* no offer is even looked at.
+    """
+
+    def __init__(self, headers: list[tuple[bytes, bytes]], http_version: str, *, compression: bool) -> None:
+        super().__init__(headers, http_version)
+        # What the server answers to the client's offers; None if it accepts none.
+        self.agreed = negotiate(_offers(headers)) if compression else None
+
+    def accept(
+        self, subprotocol: str | None, additional_headers: Iterable[tuple[bytes, bytes]]
+    ) -> tuple[int, list[tuple[bytes, bytes]], Connection]:
+        """Status and headers of an accepted WebSocket, and a parser without extensions."""
         self.extensions = None
-        return super().accept(*args)
+        own = [] if self.agreed is None else [(b"sec-websocket-extensions", self.agreed.encode())]
+        return super().accept(subprotocol, [*own, *additional_headers])
+
+
+def _offers(headers: list[tuple[bytes, bytes]]) -> list[str]:
+    return [value.decode("ascii") for name, value in headers if name.lower() == b"sec-websocket-extensions"]
 
 
 class WebSocketStream(WSStream):
@@ -80,10 +98,12 @@ class WebSocketStream(WSStream):
     async def _open(self, request: Request) -> None:
         self.start_time = time()  # for Hypercorn's access log, which asks for it even where there is none
         try:
-            self.handshake = PlainHandshake(request.headers, request.http_version)
+            self.handshake: OpeningHandshake = OpeningHandshake(
+                request.headers, request.http_version, compression=self.link.settings.compression
+            )
             path, _, query_string = request.raw_path.partition(b"?")
             valid = self.handshake.is_valid()
-        except UnicodeDecodeError:  # a header that has to be ASCII is not
+        except (UnicodeDecodeError, MalformedExtensions):  # a header that has to be ASCII is not, or is no list
             await self._refuse(400)
             return
         if not valid:
@@ -161,7 +181,8 @@ class WebSocketStream(WSStream):
         status_code, headers, _ = self.handshake.accept(message.get("subprotocol"), message.get("headers", []))
         self.state = ASGIWebsocketState.CONNECTED
         settings = self.link.settings
-        self.wire.opened(Parser(settings.max_message_bytes, settings.max_frames_per_second))
+        extensions = [] if self.handshake.agreed is None else [MessageDeflate(settings.max_message_bytes)]
+        self.wire.opened(Parser(settings.max_message_bytes, settings.max_frames_per_second, extensions))
         await self.send(Response(self.stream_id, headers=headers, status_code=status_code))
         self._settled.set()
         if self.wire.taken:

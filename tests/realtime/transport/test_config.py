@@ -29,6 +29,7 @@ def test_the_settings_reach_every_limit() -> None:
         handshake_timeout=2,
         drain_timeout=3,
         max_message_bytes=4,
+        compression=True,
         certfile=Path("c"),
         keyfile=Path("k"),
     )
@@ -36,6 +37,7 @@ def test_the_settings_reach_every_limit() -> None:
     assert (config.write_timeout, config.handshake_timeout, config.drain_timeout) == (1, 2, 3)
     assert (config.max_message_bytes, config.certfile, config.keyfile) == (4, Path("c"), Path("k"))
     assert config.max_frames_per_second == 100
+    assert config.compression is True
 
 
 def test_hypercorn_says_nothing_of_itself_and_logs_where_we_do() -> None:
