@@ -1,6 +1,8 @@
 """How a node fares, from its state and its recent failures.
 
 A child is degraded from a failure until it has run for its ``healthy_uptime``, and so is every supervisor above it.
+So is one that failed, went down again with its restart group, and was not started since, as the restart of the group
+was cut short by hand.  To stop such a child by hand, or to start it, ends that.
 A child that was given up is failing; its supervisor is degraded.
 """
 
@@ -29,6 +31,8 @@ def own_health(state: State, *, recovering: bool, stuck: bool, error: str | None
         return "degraded", ["does not end, although it was cancelled"]
     if state == "backing_off":
         return "degraded", [f"waits to be started again{cause}"]
+    if recovering and state == "stopped":
+        return "degraded", [f"failed and is down{cause}"]
     if recovering:
         return "degraded", [f"failed a moment ago{cause}"]
     return "ok", []

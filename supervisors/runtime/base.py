@@ -308,8 +308,7 @@ class BaseSupervisor(ABC):
         *uptime* is how long it had run, in seconds; None if it never came up.
         """
         now = trio.current_time()
-        child.recovering = True
-        self.troubled[child.spec.id] = child
+        self._note_failure(child)
         cause = error if error is not None else ChildEnded(child.path, reason_of(child))
         child.restarts += 1
         if child.spec.backoff is None:
@@ -369,6 +368,11 @@ class BaseSupervisor(ABC):
             self._at(trio.current_time() + STUCK_AFTER, child, "stuck")
         elif kind == "stuck" and child.alive:
             report_stuck(child, self.context)
+
+    def _note_failure(self, child: Child) -> None:
+        """*child* failed: it is degraded from now on until it has recovered, or rests."""
+        child.recovering = True
+        self.troubled[child.spec.id] = child
 
     def _recovered(self, child: Child) -> None:
         child.recovering = False

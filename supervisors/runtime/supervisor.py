@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import trio
 
 from ..errors import ChildPresent, ChildRunning, NoSuchChild, ReloadFailed, StartError
+from ..policy.restart import should_restart
 from ..policy.strategy import restart_group
 from ..spec import BRUTAL_KILL, ChildSpec, SupervisorSpec
 from .actor import Stop
@@ -15,6 +17,9 @@ from .child import Child
 from .code import NO_STATE, Export, Upgrade, load, resolve
 from .context import TreeContext
 from .endings import wait_until_gone
+
+HOLDING_UP: Final = ("failed", "backing_off")
+"""States of a child for which those stand by that must not run without it."""
 
 
 class Supervisor(BaseSupervisor):
@@ -81,12 +86,20 @@ class Supervisor(BaseSupervisor):
             await self._start_group(child)
 
     async def _stand_by(self, child: Child) -> None:
-        """Stop the others of the restart group, in reverse order."""
+        """Stop the others of the restart group, in reverse order.  That heals none of those that have failed."""
         for other_id in reversed(self._group(child)):
             if other_id != child.spec.id:
                 other = self.children[other_id]
+                failed = other.recovering or self._failed_just_now(other)
                 await self._terminate(other)
+                if failed:
+                    self._note_failure(other)
                 self._notice_loss(other)
+
+    def _failed_just_now(self, child: Child) -> bool:
+        """Whether *child* ended by itself and would be restarted for it, were it not for another of its group."""
+        exit = child.last_exit if child.exit_pending else None
+        return exit is not None and should_restart(child.spec.restart, exit)
 
     def _notice_loss(self, child: Child) -> None:
         """Say so if *child* was the last one that could end this supervisor, which nobody can any more.
@@ -114,8 +127,7 @@ class Supervisor(BaseSupervisor):
 
     async def _on_failed_restart(self, child: Child, error: StartError) -> None:
         """Try again: in its turn and at the budget's cost, or after the backoff's next delay."""
-        child.recovering = True
-        self.troubled[child.spec.id] = child
+        self._note_failure(child)
         if child.spec.backoff is None:
             self._back_off(child, 0.0)
             self.tell_state(child)
@@ -170,12 +182,12 @@ class Supervisor(BaseSupervisor):
         return child.handed_over
 
     async def stop_and_start(self, child: Child) -> object:
-        """Stop *child* if it runs, then :meth:`start_again`."""
+        """Stop *child* if it runs, then :meth:`start_again`; its group as well if that was waiting for it."""
         self.refuse_unknown(child)
-        given_up = child.state == "failed"
+        waited_for = child.state in HOLDING_UP
         await self._terminate(child)
         await self._start(child)
-        if given_up:
+        if waited_for:
             await self._start_group(child)
         return child.handed_over
 
@@ -195,7 +207,7 @@ class Supervisor(BaseSupervisor):
         failure = await self._try(child)
         if failure is None:
             new.install()
-            if before == "failed":
+            if before in HOLDING_UP:
                 await self._start_group(child)
             return
         again: Exception | None = failure

@@ -18,6 +18,9 @@ def test_a_child_that_was_given_up_is_failing_and_says_why() -> None:
     ("state", "recovering", "stuck", "reason"),
     [
         ("running", True, False, "failed a moment ago: E"),
+        ("starting", True, False, "failed a moment ago: E"),
+        ("stopping", True, False, "failed a moment ago: E"),
+        ("stopped", True, False, "failed and is down: E"),
         ("backing_off", True, False, "waits to be started again: E"),
         ("stopping", False, True, "does not end, although it was cancelled"),
         ("stopping", True, True, "does not end, although it was cancelled"),

@@ -430,6 +430,24 @@ def test_a_child_that_is_down_is_started_with_the_new_code(write: Write, state: 
     run(test)
 
 
+@pytest.mark.parametrize("state", ["backing_off", "failed"])
+def test_those_that_wait_for_a_child_are_started_with_its_new_code(write: Write, state: Any) -> None:
+    write(FUNCTION, before="assert not log")
+
+    async def test() -> None:
+        backoff = Backoff(first=60, maximum=60, max_failures=2 if state == "failed" else None)
+        children = [ChildSpec("a", "hot:serve", ([],), backoff=backoff), ChildSpec("b", trio.sleep_forever)]
+        async with running(SupervisorSpec(children, strategy="one_for_all"), random=lambda: 0.5) as tree:
+            tree.crash("a", Crash())
+            await tree.wait_for_state("a", state)
+            assert tree.find("b").state == "stopped"
+            write(FUNCTION, "2")
+            await tree.reload_child("a")
+            assert [node.state for node in tree.snapshot().children or ()] == ["running", "running"]
+
+    run(test)
+
+
 def test_new_code_has_to_be_of_the_same_kind(write: Write) -> None:
     write(COUNTER)
 

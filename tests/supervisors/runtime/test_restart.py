@@ -16,6 +16,7 @@ from supervisors import (
     ChildEnded,
     ChildSpec,
     GaveUp,
+    HealthChanged,
     RestartDelayed,
     Restarting,
     RestartIntensityExceeded,
@@ -23,7 +24,7 @@ from supervisors import (
     SupervisorSpec,
     open_tree,
 )
-from supervisors.testing import Recorder, assert_no_tasks_left, running, virtual_time
+from supervisors.testing import Recorder, RunningTree, assert_no_tasks_left, running, virtual_time
 from tests.supervisors.actors import Crash, Lives, one
 
 
@@ -572,17 +573,71 @@ async def test_nothing_grows_with_the_number_of_restarts() -> None:
     assert traced[-1] - traced[0] < 20_000  # bytes, for 4000 restarts more
 
 
+# ------------------------------------------------------- failed, and with its group
+
+
+async def waiting_for_a(tree: RunningTree, *crashed: str) -> None:
+    """Crash these children; their group cannot be restarted, as ``a`` does not start again, and is stopped by hand."""
+    for path in crashed:
+        tree.crash(path, Crash("x"))
+    await trio.sleep(1.5)  # the first attempt has failed, the second is under way
+    await tree.stop_child("a")
+    await trio.sleep(1000)
+
+
+def all_for_one(lives: Lives, *others: str, **options: Any) -> SupervisorSpec:
+    """A group whose first child ``a`` starts once only."""
+    a = lives.spec("a", start=1, fails=range(2, 99), **options)
+    return SupervisorSpec([a, *map(lives.spec, others)], strategy="one_for_all", max_restarts=99)
+
+
+@pytest.mark.parametrize("crashed", [("b",), ("b", "a"), ("a", "b")])
 @virtual_time
-async def test_stopping_the_one_that_a_group_waits_for_leaves_the_failed_one_down_and_degraded() -> None:
-    """As in OTP: the restart that was under way was that of the one that could not start."""
+async def test_a_failed_child_whose_group_waits_for_one_that_is_stopped_by_hand_says_so(crashed: Any) -> None:
+    """As in OTP they stay down: the restart that was under way was that of the one that could not start."""
     lives = Lives()
-    children = [lives.spec("a", start=1, fails=range(2, 99)), lives.spec("b")]
-    async with running(SupervisorSpec(children, strategy="one_for_all", max_restarts=99)) as tree:
+    async with running(all_for_one(lives, "b", "c")) as tree:
+        await waiting_for_a(tree, *crashed)
+        assert [node.state for node in tree.snapshot().children or ()] == ["stopped", "stopped", "stopped"]
+        assert (tree.find("a").health, tree.find("c").health) == ("ok", "ok")
+        assert tree.find("b").reasons == ("failed and is down: Crash: x",)
+        assert tree.snapshot().reasons == ("b is not ok",)
+
+
+@pytest.mark.parametrize("remedy", ["stop_child", "start_again", "restart_child"])
+@virtual_time
+async def test_a_failed_child_that_is_down_is_well_again_when_it_is_stopped_or_started_by_hand(remedy: str) -> None:
+    async with running(all_for_one(Lives(), "b")) as tree:
+        await waiting_for_a(tree, "b")
+        assert tree.snapshot().health == "degraded"
+        await getattr(tree, remedy)("b")
+        assert tree.snapshot().health == tree.find("b").health == "ok"
+
+
+@virtual_time
+async def test_a_restart_with_its_group_heals_nobody() -> None:
+    lives = Lives()
+    async with running(SupervisorSpec([lives.spec("a"), lives.spec("b")], strategy="rest_for_one")) as tree:
         tree.crash("b", Crash("x"))
-        await trio.sleep(0.5)
-        await tree.stop_child("a")  # done when the attempt under way has failed, before the next
-        await trio.sleep(1000)
-        assert [node.state for node in tree.snapshot().children or ()] == ["stopped", "stopped"]
-        assert (tree.find("a").health, tree.find("b").health) == ("ok", "degraded")
-        await tree.start_again("b")
+        await trio.sleep(2)
+        tree.crash("a", Crash("y"))
+        await trio.sleep(4)  # 6 s after its failure, 4 s after its last start
+        assert tree.find("b").reasons == ("failed a moment ago",)
+        await trio.sleep(2)
         assert tree.snapshot().health == "ok"
+        assert [event.at - lives.began for event in tree.events if isinstance(event, HealthChanged)] == [7, 7]
+
+
+@pytest.mark.parametrize("backoff", [None, Backoff(first=64.0, maximum=64.0, max_failures=9)])
+@virtual_time
+async def test_to_restart_by_hand_the_one_that_a_group_waits_for_starts_the_group(backoff: Backoff | None) -> None:
+    """They are down because it could not start, not because somebody wanted them to be."""
+    lives = Lives()
+    a = lives.spec("a", start=1, fails=(2, 3), backoff=backoff)
+    async with running(
+        SupervisorSpec([a, lives.spec("b")], strategy="one_for_all", max_restarts=99), random=lambda: 1.0
+    ) as tree:
+        tree.crash("b", Crash("x"))
+        await trio.sleep(1.5 if backoff is None else 4)
+        await tree.restart_child("a")
+        assert [node.state for node in tree.snapshot().children or ()] == ["running", "running"]
