@@ -135,7 +135,7 @@ class WebsocketConnection(TrioASGIWebsocketConnection):
             # Quart takes the text of every message without bytes, and counts empty ones as none.
             return {**event, "text": b""} if event.get("bytes") == b"" and event.get("text") is None else event
 
-        await super().handle_messages(nursery, with_empty_bytes)  # type: ignore[arg-type]
+        await super().handle_messages(nursery, with_empty_bytes)
 
     async def handle_websocket(  # type: ignore[override]
         self, nursery: trio.Nursery, websocket: Websocket, send: Any

@@ -198,6 +198,11 @@ class GuardedTCPServer(TCPServer):
         finally:
             self.send_lock.release()
 
+    async def written(self) -> None:
+        """Until what was to be written before this has been, or could not be. A checkpoint."""
+        async with self.send_lock:
+            pass
+
     def close(self) -> None:
         """Close the socket now; what was written is delivered."""
         self.transport.close()

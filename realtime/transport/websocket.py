@@ -13,6 +13,7 @@ from hypercorn.protocol.events import Body, Data, EndBody, Event, Request, Respo
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake, WSStream
 from wsproto.connection import Connection
 
+from realtime.delivery.frames import close
 from realtime.messages import CloseCode
 from realtime.policy.closing import partings
 from realtime.policy.deflate import MalformedExtensions, negotiate
@@ -181,8 +182,10 @@ class WebSocketStream(WSStream):
         status_code, headers, _ = self.handshake.accept(message.get("subprotocol"), message.get("headers", []))
         self.state = ASGIWebsocketState.CONNECTED
         settings = self.link.settings
-        extensions = [] if self.handshake.agreed is None else [MessageDeflate(settings.max_message_bytes)]
-        self.wire.opened(Parser(settings.max_message_bytes, settings.max_frames_per_second, extensions))
+        deflates = self.handshake.agreed is not None
+        extensions = [MessageDeflate(settings.max_message_bytes)] if deflates else []
+        parser = Parser(settings.max_message_bytes, settings.max_frames_per_second, extensions)
+        self.wire.opened(parser, deflates=deflates)
         await self.send(Response(self.stream_id, headers=headers, status_code=status_code))
         self._settled.set()
         if self.wire.taken:
@@ -196,12 +199,13 @@ class WebSocketStream(WSStream):
         await self.wire.send_message(data)
 
     async def _close(self, message: Any) -> None:
-        self.state = ASGIWebsocketState.CLOSED
-        code, reason = message.get("code", CloseCode.NORMAL), message.get("reason") or ""
+        code, reason = int(message.get("code", CloseCode.NORMAL)), message.get("reason") or ""
         if self.wire.taken:
             # Whoever takes the wire closes it. Here the handler has ended without, and a framework says "done".
             code, reason = CloseCode.HANDLER_FAILED, ""
-        await self.wire.aclose(int(code), reason)
+        close(code, reason)  # raises for one that must not be sent, as long as another still can be
+        self.state = ASGIWebsocketState.CLOSED
+        await self.wire.aclose(code, reason)
 
     async def _app_ended(self) -> None:
         if self.state is ASGIWebsocketState.HANDSHAKE:

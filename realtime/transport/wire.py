@@ -17,7 +17,7 @@ from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from realtime.delivery.frames import CLOSE, Frame, pong
+from realtime.delivery.frames import CLOSE, Frame, close, pong
 from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire, WriteStalled, round_trip, takes_nothing
 from realtime.messages import CloseCode
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # that a client which outruns it feels that at once.
 _READ_AHEAD: Final = 16
 _VANISHED: Final = 1006
+# RFC 6455 section 7.1.5: a Close frame without a code is answered with one like it.
+_NO_CODE: Final = Frame(CLOSE, bytes((0x80 | CLOSE, 0)), 2)
 _UNWRITABLE = (trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled)
 
 
@@ -102,9 +104,9 @@ class SocketWire(Wire):
         resumes = bool(frames) and frames[0] is self._owed
         if resumes:
             self._owed = None
-        await self._write(
-            frames[0].data if len(frames) == 1 else b"".join([frame.data for frame in frames]), resumes=resumes
-        )
+        # Each made once, by the first connection that needs it.
+        forms = [frame.deflated for frame in frames] if self.deflates else [frame.data for frame in frames]
+        await self._write(forms[0] if len(forms) == 1 else b"".join(forms), resumes=resumes)
 
     async def receive(self) -> str | bytes:
         """See `Wire.receive`."""
@@ -125,6 +127,8 @@ class SocketWire(Wire):
                 while not self._handshake_over():
                     self._answered = trio.Event()
                     await self._answered.wait()
+                # The reader may be just writing the answer: closing during a write is a reset.
+                await self._link.written()
         finally:
             self._gone = True
             self._link.close()
@@ -150,9 +154,10 @@ class SocketWire(Wire):
         """Code and reason as ASGI tells them."""
         return (_VANISHED, "") if self._end is None else (self._end.code, self._end.reason)
 
-    def opened(self, parser: Connection) -> None:
-        """The handshake was accepted: *parser* reads what follows."""
+    def opened(self, parser: Connection, *, deflates: bool = False) -> None:
+        """The handshake was accepted: *parser* reads what follows; *deflates* as `Wire` has it."""
         self._parser = parser
+        self.deflates = deflates
         self.last_seen = trio.current_time()
 
     def hung_up(self) -> None:
@@ -201,18 +206,20 @@ class SocketWire(Wire):
         """Send the Close frame that is due, if it is: the answer to the peer's, what it did wrong, or *code*.
 
         A checkpoint if something is sent. Raises nothing for the peer's sake.
+
+        Raises:
+          ValueError: *code* is due, and none that may be sent; nothing was.
         """
         if self._close_sent or self._gone or self._parser is None:
             return
-        self._close_sent = True
-        self.write_nowait = takes_nothing
         end = self._end
         if end is not None:
             code, reason = end.code, end.reason
-        without = code == CloseReason.NO_STATUS_RCVD
-        event = CloseConnection(code=CloseReason.NO_STATUS_RCVD if without else code, reason=reason or None)
+        frame = _NO_CODE if end is not None and code == CloseReason.NO_STATUS_RCVD else close(code, reason)
+        self._close_sent = True
+        self.write_nowait = takes_nothing
         try:
-            await self._write(bytes(self._parser.send(event)))
+            await self._write(frame.data)
             if isinstance(end, PeerMisbehaved):
                 # It cannot be understood any more, so its answer cannot be either: ask for its end instead.
                 self._link.transport.finish()

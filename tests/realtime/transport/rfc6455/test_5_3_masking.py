@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from .kit import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, talking
@@ -34,13 +32,13 @@ async def test_an_unmasked_fragment_too(way):
         await client.hear_failure(1002)
 
 
-@pytest.mark.parametrize("key", [bytes(4), b"\xff" * 4, b"\x01\x02\x03\x04", b"\x00\x00\x00\xff", os.urandom(4)])
-@pytest.mark.parametrize("length", LENGTHS)
-async def test_every_byte_is_unmasked_with_its_own_byte_of_the_key(way, key, length):
-    payload = bytes(32 + at * 7 % 90 for at in range(length))
+@pytest.mark.parametrize("key", [bytes(4), b"\xff" * 4, b"\x01\x02\x03\x04", b"\x00\x00\x00\xff"])
+async def test_every_byte_is_unmasked_with_its_own_byte_of_the_key(way, key):
     async with talking(way) as client:
-        await client.send(frame(TEXT, payload, key=key))
-        await client.hear(way.echo(TEXT, payload))
+        for length in LENGTHS:
+            payload = bytes(32 + at * 7 % 90 for at in range(length))
+            await client.send(frame(TEXT, payload, key=key))
+            await client.hear(way.echo(TEXT, payload))
 
 
 async def test_each_frame_has_a_key_of_its_own(way):
