@@ -59,6 +59,15 @@ class Auditor:
             for child in plan.children:
                 self.learn(child, f"{path}/{child.id}" if path else child.id)
 
+    def longest(self) -> float:
+        """Seconds in which all that is known is stopped and started one after the other, with a delay between."""
+        workers = [plan for plan in self.plans.values() if isinstance(plan, WorkerPlan)]
+        return 16.0 + sum(plan.start + plan.stop for plan in workers)  # 8 s for a delay, 5 s until all count as healthy
+
+    def planned_failures(self) -> int:
+        """The attempts that are to fail."""
+        return sum(len(plan.fails) for plan in self.plans.values() if isinstance(plan, WorkerPlan))
+
     def expect(self, condition: bool, fault: str) -> None:
         if not condition:
             self.faults.append(fault)

@@ -21,9 +21,6 @@ from .plans import Garden, SupervisorPlan, WorkerPlan, supervisors, workers
 from .stage import Stage, run_machine
 
 PICK = st.integers(min_value=0, max_value=1000)
-LONGEST = 64.0
-"""Seconds that any one start or stop of a plan takes at most, its cleanup included."""
-
 PAUSES = st.sampled_from([None, None, 0, 1, 2, 3, 0.5, 1.0, 1.5, 4.0])
 """What passes after a thing has happened: until all is blocked (None), this many turns, or this many seconds."""
 
@@ -41,7 +38,7 @@ class WildMachine(RuleBasedStateMachine):
     def plant(self, plan: SupervisorPlan) -> None:
         self.garden = Garden()
         self.auditor = Auditor(plan, self.garden)
-        self.asked = self.answered = 0
+        self.asked = self.answered = self.things = 0
         self.errors: list[BaseException] = []
         self.up = True
         self.stage.run(self.open, plan)
@@ -81,6 +78,7 @@ class WildMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------- things
 
     def pass_time(self, pause: float | None) -> None:
+        self.things += 1
         self.stage.run(self.wait, pause)
         self.check()
 
@@ -234,8 +232,19 @@ class WildMachine(RuleBasedStateMachine):
     @running
     @rule()
     def left_alone_it_comes_to_rest(self) -> None:
-        """No start, stop or delay lasts for ever, and every command is answered."""
-        self.pass_time(1024.0)
+        """No start, stop or delay lasts for ever, every command is answered, and restarts come to an end.
+
+        How long that takes is the plan's affair: a group stops and starts anew for each attempt that is to fail, and
+        can be busy with that for an hour.
+        """
+        patience = self.auditor.longest()
+        for _ in range(self.auditor.planned_failures() + self.things + 2):
+            begun = self.garden.attempts.total()
+            self.pass_time(patience)
+            if self.garden.attempts.total() == begun:
+                break
+        else:
+            raise AssertionError("it starts children without end")
         self.look()
         for node in self.nodes():
             assert node.state in ("running", "stopped", "failed"), node
@@ -248,13 +257,13 @@ class WildMachine(RuleBasedStateMachine):
         A child was given up; a supervisor waits in vain for the end of a significant child; or a child that failed is
         down, since its group was waiting for another one, which was then stopped by hand.
         """
-        lasting = "cannot shut itself down any more"
-        return any(
-            n.health == "failing"
-            or (n.health == "degraded" and n.state == "stopped")
-            or any(lasting in reason for reason in n.reasons)
-            for n in node.walk()
-        )
+        for supervisor in node.walk():
+            grouped = supervisor.strategy in ("one_for_all", "rest_for_one") and supervisor.uptime is not None
+            if supervisor.health == "failing" or any(r.startswith("cannot shut") for r in supervisor.reasons):
+                return True
+            if grouped and any(r.startswith("failed and is") for c in supervisor.children or () for r in c.reasons):
+                return True
+        return node.state == "stopped" and node.reasons[0].startswith("failed and is down")
 
     @running
     @rule(
@@ -273,19 +282,19 @@ class WildMachine(RuleBasedStateMachine):
     async def end(self, how: str, seconds: float) -> None:
         assert self.tree is not None
         tree, began = self.tree, trio.current_time()
-        if how == "kill":
-            await self.do(tree.kill, "")
-        elif how == "cancel":
-            self.scope.cancel()
-        elif how == "deadline":
-            await tree.stop(deadline=began + seconds)
-        else:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(tree.stop)
-                if how == "stop and cancel":
-                    await trio.sleep(seconds)
-                    self.scope.cancel()
-        with trio.fail_after(10 * LONGEST):
+        with trio.fail_after(self.auditor.longest() * (1 + self.things)):  # what was asked for before goes first
+            if how == "kill":
+                await self.do(tree.kill, "")
+            elif how == "cancel":
+                self.scope.cancel()
+            elif how == "deadline":
+                await tree.stop(deadline=began + seconds)
+            else:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(tree.stop)
+                    if how == "stop and cancel":
+                        await trio.sleep(seconds)
+                        self.scope.cancel()
             await tree.wait_stopped()
         if how in ("deadline", "cancel"):
             assert trio.current_time() - began <= seconds + 32.0  # the longest cleanup that nothing can cut
