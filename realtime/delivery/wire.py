@@ -72,6 +72,8 @@ class Wire(abc.ABC):
     #: False where only messages can be sent, as over plain ASGI: then `send` gets text frames and nothing
     #: else.
     supports_frames: bool
+    #: Whether permessage-deflate was agreed on: then `send` writes each frame's compressed form.
+    deflates: bool = False
     #: Set by the connection: called with the payload of each Ping of the peer's, so that the Pong goes out by
     #: the one writer. A wire below which somebody else answers Pings does not call it.
     on_ping: Callable[[bytes], None] | None = None

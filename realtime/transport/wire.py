@@ -158,6 +158,8 @@ class SocketWire(Wire):
         """The handshake was accepted: *parser* reads what follows; *deflates* as `Wire` has it."""
         self._parser = parser
         self.deflates = deflates
+        if deflates:  # what is written at once is not in its compressed form
+            self.write_nowait = takes_nothing
         self.last_seen = trio.current_time()
 
     def hung_up(self) -> None:

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import os
+import secrets
+import ssl
 import tracemalloc
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 import trio
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
+from quart import websocket
+from quart_trio import QuartTrio
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
 from websockets.trio.client import ClientConnection
 from websockets.trio.client import connect as ws_connect
 from wsproto.events import CloseConnection, Event, Message, Ping
 
+from realtime.delivery import frames as delivery_frames
+from realtime.delivery.connection import Connection
+from realtime.delivery.hub import Hub
 from realtime.policy.deflate import ANSWER
+from realtime.settings import TopicSettings
+from realtime.transport import WebsocketConnection, open_wire
 from realtime.transport.deflate import MessageDeflate
 from realtime.transport.parser import Parser
 
-from .harness import close_code, connect, make_app, masked, open_websocket, read_all, running, upgrade
+from .harness import Server, close_code, connect, make_app, masked, open_websocket, read_all, running, until, upgrade
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RSV1 = 4
 LIMIT = 65_536
+OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 TAIL = b"\x00\x00\xff\xff"
 JSON = '{"type":"tick","topic":"clock","data":{"at":"2026-01-01T00:00:00Z","unit":"grün"}}' * 20
 
@@ -314,3 +330,153 @@ async def test_a_bomb_closes_with_1009(path: str) -> None:
             await client.recv()
         assert (client.close_code, client.close_reason) == (1009, "a message has at most 65536 bytes")
         await app.ended.wait()
+
+
+# --- one message, many connections ---
+
+
+@attrs.define
+class Fanout:
+    """A hub, and an application whose every WebSocket subscribes to its one topic."""
+
+    hub: Hub = attrs.field(factory=lambda: Hub(lambda name: TopicSettings()))
+    compressed: list[bytes] = attrs.field(factory=list)
+    """What was compressed so far."""
+    heard: int = 0
+    """How many messages came from clients."""
+
+    async def serve(self) -> None:
+        wire = await open_wire(websocket)
+        connection = Connection(secrets.token_hex(), wire)
+        with self.hub.registered(connection):
+            self.hub.subscribe(connection, "topic")
+            await connection.run(self.hear)
+
+    async def hear(self, message: str | bytes) -> None:
+        assert message == JSON
+        self.heard += 1
+        await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def fanning_out(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> AsyncIterator[tuple[Fanout, Server]]:
+    fanout = Fanout()
+    fanout.hub.declare("topic")
+    quart = QuartTrio("tests")
+    quart.asgi_websocket_class = WebsocketConnection
+    quart.websocket("/ws")(fanout.serve)
+    compress = delivery_frames.deflate
+
+    def counting(payload: bytes) -> bytes | None:
+        compressed = compress(payload)
+        if compressed is not None:
+            fanout.compressed.append(payload)
+        return compressed
+
+    monkeypatch.setattr(delivery_frames, "deflate", counting)
+    async with running(quart, **settings) as server, trio.open_nursery() as nursery:
+        await nursery.start(fanout.hub.run)
+        yield fanout, server
+        nursery.cancel_scope.cancel()
+
+
+async def subscribed(client: ClientConnection) -> ClientConnection:
+    assert json.loads(await client.recv())["type"] == "subscribed"
+    return client
+
+
+async def published(client: ClientConnection, count: int) -> list[Any]:
+    return [json.loads(await client.recv())["data"] for _ in range(count)]
+
+
+@pytest.mark.parametrize("over", ["tcp", "tls"])
+async def test_a_message_is_compressed_once_however_many_receive_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, over: str
+) -> None:
+    files, trust = certificate(tmp_path) if over == "tls" else ({}, None)
+    async with fanning_out(monkeypatch, compression=True, **files) as (fanout, server), AsyncExitStack() as stack:
+        url = server.url("/ws") if trust is None else f"wss://localhost:{server.port}/ws"
+        clients = []
+        for offered in ["deflate", "deflate", None, "deflate"] * 3:
+            client = await stack.enter_async_context(ws_connect(url, ssl=trust, compression=offered))
+            assert bool(client.protocol.extensions) == bool(offered)
+            clients.append(await subscribed(client))
+        said = []
+        for number in range(3):
+            said += [JSON + str(number), "short"]
+            fanout.hub.publish_nowait("topic", "m", said[-2])
+            fanout.hub.publish_nowait("topic", "m", said[-1])
+        for client in clients:
+            assert await published(client, len(said)) == said
+        assert len(fanout.compressed) == 3
+
+
+def certificate(folder: Path) -> tuple[dict[str, Any], ssl.SSLContext]:
+    """The files of a server, and what its clients trust."""
+    authority = trustme.CA()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    return {"certfile": folder / "server.pem", "keyfile": folder / "server.pem"}, trust
+
+
+async def test_nothing_is_compressed_while_nobody_has_agreed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fanning_out(monkeypatch, compression=True) as (fanout, server):
+        async with ws_connect(server.url("/ws"), compression=None) as client:
+            await subscribed(client)
+            fanout.hub.publish_nowait("topic", "m", JSON)
+            assert await published(client, 1) == [JSON]
+        assert fanout.compressed == []
+
+
+async def test_a_compressed_frame_is_as_small_on_the_wire_as_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fanning_out(monkeypatch, compression=True) as (fanout, server):
+        async with await listening(fanout, server, OFFER) as client:
+            fanout.hub.publish_nowait("topic", "m", JSON * 10)
+            frame = await client.receive_some()
+        (payload,) = fanout.compressed
+        assert frame[0] == 0xC1
+        assert 50 < len(frame) < len(payload) / 10
+
+
+async def test_a_connection_keeps_no_more_for_having_agreed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """zlib's compressor takes 256 KiB and its inflater 40: nothing of the kind stays after a message each way."""
+    count = 20
+
+    async def bytes_for_each(header: str, message: bytes) -> float:
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        clients = [await stack.enter_async_context(await listening(fanout, server, header)) for _ in range(count)]
+        heard = fanout.heard
+        for client in clients:
+            await client.send_all(message)
+        await until(lambda: fanout.heard == heard + count)
+        fanout.hub.publish_nowait("topic", "m", JSON)
+        for client in clients:
+            assert len(await client.receive_some()) > 50
+        gc.collect()
+        return (tracemalloc.get_traced_memory()[0] - before) / count
+
+    plain, compressed = masked(TEXT, JSON.encode()), masked(TEXT, deflated(JSON.encode()), rsv=RSV1)
+    async with fanning_out(monkeypatch, compression=True) as (fanout, server), AsyncExitStack() as stack:
+        tracemalloc.start()
+        try:
+            await bytes_for_each(f"X-{OFFER}", plain)  # with what is made once for all
+            without = await bytes_for_each(f"X-{OFFER}", plain)
+            agreed = await bytes_for_each(OFFER, compressed)
+        finally:
+            tracemalloc.stop()
+    assert agreed - without < 1024
+    assert len(fanout.compressed) == 1
+
+
+async def listening(fanout: Fanout, server: Server, header: str) -> trio.SocketStream:
+    """A socket that has subscribed, and has read all that came of it."""
+    subscribers = fanout.hub.subscribers("topic")
+    client = await connect(server.port)
+    await client.send_all(upgrade("/ws", header))
+    await until(lambda: fanout.hub.subscribers("topic") == subscribers + 1)
+    data = b""
+    while b'"subscribed"' not in data or not data.endswith(b"}"):
+        data += await client.receive_some()
+    return client
