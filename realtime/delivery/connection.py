@@ -1,15 +1,17 @@
 """One open WebSocket: who reads it, who writes it, and how it ends.
 
-The connection nursery holds two tasks: the reader, which hands each message of the client's to a handler, and
-the send actor, which drains the outbox into the wire. Whichever ends first ends the other. Only then, with
-nobody reading or writing any more, comes the closing handshake, and after it the socket is gone, whatever
-happened.
+There are two parts: the reader, which hands each message of the client's to a handler, and the send actor,
+which drains the outbox into the wire. The reader is whoever calls `Connection.run`. The send actor is a task
+of the connection nursery as long as there is something to send; while there is not, an open connection has no
+other task than its reader. Whichever comes to its end first ends the other. Only then, with nobody reading or
+writing any more, comes the closing handshake, and after it the socket is gone, whatever happened.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Literal
 
 import attrs
@@ -79,6 +81,9 @@ class Connection:
         "_inbound",
         "_nursery",
         "_pinged_at",
+        "_pings",
+        "_reading",
+        "_sending",
         "_writing",
         "address",
         "closed",
@@ -118,11 +123,14 @@ class Connection:
         self._bad = limits.bad_messages()
         self._inbound = limits.inbound(max_inbound_per_second)
         self._nursery: trio.Nursery | None = None
+        # Whether the reader listens, and whether the send actor is a task.
+        self._reading = self._sending = False
         # Whether a write is under way, or never came to its end.
         self._writing = False
         self._broken = False
         self._draining = False
         self._pinged_at = -math.inf
+        self._pings = 0
 
     # --- its life ---
 
@@ -144,9 +152,14 @@ class Connection:
                     self._nursery = connection_nursery
                     self._hurry()
                     self.wire.on_ping = self._answer_ping
-                    connection_nursery.start_soon(self._read, handle_message, name=f"reader of {self.id}")
-                    await self._write()
-                    connection_nursery.cancel_scope.cancel(reason="the send actor ended")
+                    self._reading = True
+                    self.outbox.rest(self._start_writing)
+                    try:
+                        await self._read(handle_message)
+                    finally:
+                        self._reading = False
+                        if not self._sending:
+                            connection_nursery.cancel_scope.cancel(reason="the reader ended")
             finally:
                 self._nursery = None
                 cancelled = trio.current_effective_deadline() == -math.inf
@@ -181,12 +194,30 @@ class Connection:
             self.close(CloseCode.HANDLER_FAILED, "internal error")
             raise
 
-    async def _write(self) -> None:
-        """The send actor: what the outbox gives, until it ends or nothing can be written any more."""
-        pings = 0
-        async for batch in self.outbox:
-            if self.outbox.pings_taken != pings:
-                pings = self.outbox.pings_taken
+    def _start_writing(self) -> None:
+        """There is something to send: let the send actor begin, unless the reader has seen the end of it all."""
+        if self._reading and self._nursery is not None:
+            self._sending = True
+            # In the reader's context, not in that of the task that happened to have something to say.
+            context = self._nursery.parent_task.context.copy()
+            context.run(partial(self._nursery.start_soon, self._send_actor, name=f"send actor of {self.id}"))
+
+    async def _send_actor(self) -> None:
+        """Write until nothing is left; if nothing can follow, end the reader."""
+        try:
+            done = await self._write()
+        finally:
+            self._sending = False
+        if done and self._reading and self.outbox.closing is None:
+            self.outbox.rest(self._start_writing)
+        elif self._nursery is not None:
+            self._nursery.cancel_scope.cancel(reason="the send actor ended")
+
+    async def _write(self) -> bool:
+        """Write what the outbox gives until it has nothing; False if nothing can be written any more."""
+        while batch := self.outbox.receive_nowait():
+            if self.outbox.pings_taken != self._pings:
+                self._pings = self.outbox.pings_taken
                 # Before the write: an answer can be here before the write has returned.
                 if self.unanswered_since is None:
                     self._pinged_at = trio.current_time()
@@ -199,11 +230,12 @@ class Connection:
                     # The reader ends this: it may yet find what the client said before it left, and its Close frame.
                     self._limit(ABORT_SECONDS)
                     await trio.sleep_forever()
-                return
+                return False
             except WriteStalled as stalled:
                 self.closed = self.closed or Closed(CloseCode.TOO_SLOW, str(stalled), "server")
-                return
+                return False
             self._writing = False
+        return True
 
     def _gone(self, peer: PeerClosed) -> None:
         """The peer is done with us: nothing more is sent but the rest of a write and the answer to its Close."""

@@ -8,6 +8,7 @@ gaps and every other close keep their place behind it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -137,9 +138,13 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         return True
 
     def discard(self) -> None:
-        """Forget everything and take nothing more: there is nobody left to send it to."""
+        """Forget everything and take nothing more: there is nobody left to send it to.
+
+        A receiver that rests is not called any more; one that waits learns of the end.
+        """
         if self._close is None:
             self._close = (CloseCode.NORMAL, "")
+        self._ready.forget()
         self._forget()
         self._unpark()
         self._ready.wake()
@@ -177,6 +182,16 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         taken += self._queue.take(self._batch_bytes)
         self._unpark()
         return taken
+
+    def rest(self, start: Callable[[], object]) -> None:
+        """Receive no more for now: *start* is called once, when there is something to receive, if not at once.
+
+        Raises:
+          trio.BusyResourceError: a task is receiving, or rests already.
+        """
+        self._ready.leave(start)
+        if not self._empty:
+            self._ready.wake()
 
     async def aclose(self) -> None:
         """The receiver's end: `discard`, and a checkpoint as everywhere in Trio."""
@@ -234,7 +249,7 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
 
     @property
     def idle(self) -> bool:
-        """Whether it is open, nothing waits, and the receiver sleeps: nobody else is writing to the socket."""
+        """Whether it is open, nothing waits, and the receiver sleeps or rests: nobody is writing to the socket."""
         return self._empty and self._ready.asleep
 
     def statistics(self) -> OutboxStatistics:

@@ -494,6 +494,39 @@ async def test_the_connections_id_is_on_every_line_logged_in_its_tasks(start):
     assert structlog.contextvars.get_contextvars() == {}
 
 
+async def test_the_send_actor_has_the_connections_context_and_not_that_of_who_published(start, nursery):
+    life = await start()
+    seen = []
+    life.wire.send, send = (
+        lambda sent: seen.append(structlog.contextvars.get_contextvars()) or send(sent),
+        life.wire.send,
+    )
+    with structlog.contextvars.bound_contextvars(task="publisher"):
+        life.connection.outbox.offer(made("t", 1))
+    await wait_all_tasks_blocked()
+    assert seen == [{"connection_id": "c1"}]
+
+
+async def test_while_nothing_is_to_be_sent_the_reader_is_its_only_task(start):
+    def tasks():
+        return [child.name for child in life.connection._nursery.child_tasks]
+
+    life = await start()
+    assert tasks() == []
+    assert life.connection.outbox.idle
+    life.wire.stall()
+    life.connection.outbox.offer(made("t", 1))
+    life.connection.outbox.offer(made("t", 2))
+    await wait_all_tasks_blocked()
+    assert tasks() == ["send actor of c1"]
+    assert not life.connection.outbox.idle
+    life.wire.release()
+    await wait_all_tasks_blocked()
+    assert told(life.wire.sent) == [1, 2]
+    assert tasks() == []
+    assert life.connection.outbox.idle
+
+
 async def test_its_statistics_are_those_of_the_contract(start, autojump_clock):
     life = await start(stalled=True, session="s1", outbox=Outbox(2, 1000))
     life.connection.topics["clock"] = None

@@ -32,6 +32,33 @@ async def test_a_batch_is_bounded():
     assert told(await outbox.receive()) == [0, 1]
 
 
+def test_a_receiver_that_rests_is_called_once_when_there_is_something():
+    outbox, calls = Outbox(), []
+    outbox.rest(lambda: calls.append(True))
+    assert outbox.idle
+    outbox.offer(made("t", 1))
+    outbox.offer(made("t", 2))
+    assert not outbox.idle
+    assert calls == [True]
+    assert told(outbox.receive_nowait()) == [1, 2]
+    assert not outbox.idle, "it has not said that it rests again"
+
+
+@pytest.mark.parametrize("put", [lambda outbox: outbox.offer(made("t", 1)), lambda outbox: outbox.close(1000)])
+def test_it_does_not_rest_while_there_is_something(put):
+    outbox, calls = Outbox(), []
+    put(outbox)
+    outbox.rest(lambda: calls.append(True))
+    assert calls == [True]
+
+
+def test_a_receiver_that_rests_is_not_called_for_a_discard():
+    outbox, calls = Outbox(), []
+    outbox.rest(lambda: calls.append(True))
+    outbox.discard()
+    assert calls == []
+
+
 async def test_a_sleeping_receiver_is_woken(nursery):
     outbox = Outbox()
     received = []

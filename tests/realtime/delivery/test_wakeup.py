@@ -57,3 +57,32 @@ async def test_only_one_may_sleep(nursery):
     with pytest.raises(trio.BusyResourceError):
         await wakeup.sleep()
     wakeup.wake()
+
+
+def test_in_place_of_a_task_a_function_is_called_once():
+    wakeup, calls = Wakeup(), []
+    wakeup.leave(lambda: calls.append(True))
+    assert wakeup.asleep
+    wakeup.wake()
+    wakeup.wake()
+    assert calls == [True]
+    assert not wakeup.asleep
+
+
+def test_what_was_left_can_be_forgotten():
+    wakeup, calls = Wakeup(), []
+    wakeup.leave(lambda: calls.append(True))
+    wakeup.forget()
+    wakeup.wake()
+    assert calls == []
+
+
+async def test_a_task_is_neither_replaced_nor_forgotten(nursery):
+    wakeup = Wakeup()
+    nursery.start_soon(wakeup.sleep)
+    await wait_all_tasks_blocked()
+    with pytest.raises(trio.BusyResourceError):
+        wakeup.leave(print)
+    wakeup.forget()
+    assert wakeup.asleep
+    wakeup.wake()
