@@ -148,8 +148,6 @@ def refuse_unsupported(settings: Settings) -> None:
         problems.append("engine.url: only 'local' is supported in this version")
     if settings.auth.tokens_file is not None:
         problems.append("auth.tokens_file: client tokens are not supported in this version")
-    if settings.server.compression:
-        problems.append("server.compression: permessage-deflate is not supported in this version")
     if settings.jobs:
         problems.append("jobs: configured commands are not supported in this version")
     for name, rule in settings.topics.items():

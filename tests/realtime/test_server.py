@@ -9,6 +9,7 @@ import structlog.testing
 import trio
 
 from realtime import server
+from realtime.sections import Engine
 from realtime.server import FAILED, LAST_RESORT, STUCK, Process, force_exit_after, prepare, tune_gc
 from realtime.settings import SettingsError
 from supervisors import ChildSpec, Ignore
@@ -183,7 +184,7 @@ def test_an_address_that_is_taken_is_an_error_before_anything_runs():
 def test_settings_are_judged_before_the_socket_is_bound(monkeypatch):
     monkeypatch.setattr(server, "open_listener", lambda bind: pytest.fail("it was bound"))
     with pytest.raises(SettingsError):
-        prepare(make_settings(server={"compression": True}))
+        prepare(make_settings(engine=Engine(url="redis://localhost")))
 
 
 def test_the_url_of_an_ipv6_address_has_brackets(last_resorts):

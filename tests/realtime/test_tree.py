@@ -6,7 +6,7 @@ import trio
 from realtime import transport
 from realtime.messages import CloseCode
 from realtime.plugins import PluginError
-from realtime.sections import ActorSettings, Auth, Delivery, Engine, JobSettings, Server, TopicRule
+from realtime.sections import ActorSettings, Auth, Delivery, Engine, JobSettings, TopicRule
 from realtime.settings import BUNDLED_ACTORS, Settings, SettingsError
 from realtime.tree import STORE_SHUTDOWN, build, read_admin_token
 from realtime.web.app import create_app
@@ -161,7 +161,6 @@ async def test_that_takes_no_more_than_half_of_the_drain(monkeypatch, drain_wind
     [
         ({"engine": Engine(url="redis://localhost")}, "engine.url: only 'local' is supported in this version"),
         ({"auth": Auth(tokens_file=Path("x"))}, "auth.tokens_file: "),
-        ({"server": Server(compression=True)}, "server.compression: "),
         ({"jobs": {"backup": JobSettings(command=("true",))}}, "jobs: "),
         ({"topics": {"a/*": TopicRule(publish="anyone")}}, "topics.\"a/*\".publish: only 'server'"),
         ({"topics": {"a": TopicRule(history=5)}}, 'topics."a".history: '),
@@ -177,7 +176,7 @@ def test_what_this_version_cannot_do_is_refused_rather_than_ignored(settings, sa
 
 
 def test_all_of_it_is_said_at_once():
-    settings = Settings(engine=Engine(url="redis://localhost"), server=Server(compression=True))
+    settings = Settings(engine=Engine(url="redis://localhost"), auth=Auth(tokens_file=Path("x")))
     with pytest.raises(SettingsError) as refused:
         build(settings)
     assert len(refused.value.problems) == 2
