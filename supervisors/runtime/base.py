@@ -1,54 +1,33 @@
-"""What every supervisor is: a loop over one channel of commands, exits and timers, and the stopping of its children.
+"""What every supervisor decides: who is restarted, when, and when it gives up; and how children are brought down.
 
 How children are started and restarted differs: one at a time in ``supervisor.py``, concurrently in ``dynamic.py``.
+Below it are the loop of ``loop.py`` and the records of ``records.py``.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import trio
 
-from ..errors import (
-    ChildEnded,
-    ChildRestarting,
-    ChildRunning,
-    NoSuchChild,
-    NotStarted,
-    RestartIntensityExceeded,
-    Shutdown,
-    StartError,
-    SupervisorNotRunning,
-    WrongKind,
-)
-from ..events import (
-    FailureReport,
-    GaveUp,
-    HealthChanged,
-    Removed,
-    RestartDelayed,
-    Restarting,
-    Started,
-    StateChanged,
-)
+from ..errors import ChildEnded, NotStarted, RestartIntensityExceeded, Shutdown, StartError, WrongKind
+from ..events import FailureReport, GaveUp, HealthChanged, RestartDelayed, Restarting, Started
 from ..exits import Exit, crashed
 from ..policy.backoff import failures_in_a_row, next_delay
 from ..policy.health import HEALTHY_UPTIME
 from ..policy.intensity import RestartIntensity
 from ..policy.restart import ends_supervisor, should_restart
 from ..spec import BRUTAL_KILL, AnySupervisorSpec, ChildSpec
-from ..tree import ChildCount, ChildInfo
 from .child import Child
 from .context import TreeContext
 from .endings import STUCK_AFTER, reason_of, report_end, report_stuck, wait_until_gone, with_notes
-from .ref import Call
+from .loop import Loop
 from .reports import report
-from .timers import Agenda
-from .turns import ChildExit, Command, Due, Message, StopRequest, TimerKind
+from .turns import ChildExit, Due, TimerKind
 
 Value = TypeVar("Value")
 
@@ -56,196 +35,19 @@ CAUSES_KEPT: Final = 8
 """Failures a supervisor remembers to say why it gave up; more would only repeat themselves."""
 
 
-class BaseSupervisor(ABC):
+class BaseSupervisor(Loop):
     """The record of a supervisor.  It outlives restarts, as its :class:`Child` does; each :meth:`run` is one life."""
 
     def __init__(self, spec: AnySupervisorSpec, path: str, context: TreeContext) -> None:
-        self.spec = spec
-        self.path = path
-        self.context = context
-        self.children: dict[str, Child] = {}
-        self.troubled: dict[str, Child] = {}
-        """Those of its children that failed lately or were given up; what its health is made of."""
-        self.reasons: list[str] = []
-        self.serving = False
-        """Whether it takes commands."""
-        self._at_work = False
+        super().__init__(spec, path, context)
         self.intensity = RestartIntensity(spec.max_restarts, spec.max_seconds)
         # One for each restart in the window and one for the failure that was too much: no older one is told.
         self._causes: deque[tuple[str, Exception]] = deque(maxlen=min(CAUSES_KEPT, spec.max_restarts + 1))
-        self._ending: Exception | None = None
-        self._deadline = math.inf
-        self._timers: Agenda[Due] = Agenda()
-        self._waiting = trio.CancelScope()
-        """The scope of the loop's wait; its deadline is the next timer's."""
-        self._life = trio.CancelScope()
-        """The scope of all that the supervisor itself does; its children are outside."""
-        self._nursery: trio.Nursery
-        self._send: trio.MemorySendChannel[Message]
-        self._receive: trio.MemoryReceiveChannel[Message]
-
-    # ---------------------------------------------------------------- one life
-
-    async def run(self, task_status: trio.TaskStatus[BaseSupervisor]) -> None:
-        """Start the children, serve, stop the children.
-
-        Raises:
-          Shutdown: it was stopped or shut itself down; or gave up with ``give_up="shutdown"``.
-          RestartIntensityExceeded: it gave up.
-          StartError: a child did not start; those before it are stopped again.
-        """
-        # Unbounded, but never long: one exit a child, and one command for each caller that waits.
-        self._send, self._receive = trio.open_memory_channel[Message](math.inf)
-        self._reset()
-        try:
-            self._at_work = True
-            if self.spec.on_start is not None:
-                await self.spec.on_start()
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                self.serving = True
-                try:
-                    with self._life:
-                        await self._live(task_status)
-                finally:
-                    self.serving = self._at_work = False  # also when it is cut off: the nursery takes nobody any more
-                if self._life.cancelled_caught:
-                    self._ending = Shutdown("killed")
-                    await self._take_along()
-        finally:
-            self.serving = self._at_work = False
-            self._clean_up()
-        assert self._ending is not None
-        raise self._ending
-
-    async def _live(self, task_status: trio.TaskStatus[BaseSupervisor]) -> None:
-        await self._start_all()
-        if self._ending is None:
-            task_status.started(self)
-            await self._serve()
-        self.serving = False
-        await self._stop_all(self._deadline)
-
-    def die(self, why: str) -> None:
-        """End at once, the workers with it; the supervisors below stop in an orderly way."""
-        self._life.cancel(reason=why)
-
-    def stuck(self, *, cancelled: bool) -> bool:
-        """Whether it was *cancelled* or killed and does not leave what it was doing, a function of its spec."""
-        return self._at_work and (cancelled or self._life.cancel_called)
-
-    async def _take_along(self) -> None:
-        self.serving = False
-        children = [child for child in self.children.values() if child.alive]
-        cut: list[Child] = []
-        for child in children:
-            child.killed = True
-            child.exit_pending = False
-            if child.supervisor is not None and child.up:
-                child.ask(math.inf, "its supervisor was killed")
-            else:
-                child.advance("stop")
-                child.cut("its supervisor was killed")
-                cut.append(child)
-        await wait_until_gone(cut, self.context)
-        for child in children:
-            await child.wait_gone()
 
     def _reset(self) -> None:
+        super()._reset()
         self.intensity = RestartIntensity(self.spec.max_restarts, self.spec.max_seconds)
         self._causes.clear()
-        self._timers.clear()
-        self._ending = None
-        self._deadline = math.inf
-        self._life = trio.CancelScope()
-        self.reasons.clear()
-
-    def _clean_up(self) -> None:
-        """All children are gone; leave nothing half-done for whoever still holds on to them."""
-        self.reasons.clear()
-        for child in list(self.children.values()):
-            self._at_rest(child)
-            if child.attempt == 0:  # one before it did not start: nothing has told of it yet
-                self.tell_known(child)
-        while True:
-            try:
-                message = self._receive.receive_nowait()
-            except trio.WouldBlock:
-                break
-            if isinstance(message, Command) and message.call is not None:
-                message.call.fail(SupervisorNotRunning(self.path))
-        self._send.close()
-        self._receive.close()
-
-    async def _serve(self) -> None:
-        while self._ending is None:
-            message = await self._next()
-            if isinstance(message, StopRequest):
-                self._deadline = message.deadline
-                self._ending = Shutdown("stopped")
-            elif isinstance(message, Command):
-                await self._perform(message)
-            elif message.attempt == message.child.attempt:
-                if isinstance(message, ChildExit):
-                    await self._on_exit(message.child)
-                else:
-                    await self._on_due(message.child, message.kind)
-
-    async def _next(self) -> Message:
-        """The next message, or the next timer that is due.  A checkpoint."""
-        while True:
-            with trio.move_on_at(self._timers.next_due()) as self._waiting:
-                return await self._receive.receive()
-            # None: what was due has been taken back since the wait began.
-            due = self._timers.pop_due(trio.current_time())
-            if due is not None:
-                return due
-
-    async def _perform(self, command: Command) -> None:
-        call = command.call
-        if call is not None and call.abandoned:
-            return
-        try:
-            result = await command.perform()
-        except Exception as error:
-            # A refusal is for whoever asked; nothing of it is half-done.
-            if call is None:
-                self.context.log_refused(self.path, error)
-            else:
-                call.fail(error)
-        except BaseException:
-            if call is not None:
-                call.fail(SupervisorNotRunning(self.path))
-            raise
-        else:
-            if call is not None:
-                call.reply(result)
-
-    def post(self, message: Message) -> None:
-        """Put *message* into the supervisor's channel; dropped when it has ended."""
-        try:
-            self._send.send_nowait(message)
-        except (trio.ClosedResourceError, trio.BrokenResourceError):
-            if isinstance(message, Command) and message.call is not None:
-                message.call.fail(SupervisorNotRunning(self.path))
-
-    def request_stop(self, deadline: float) -> None:
-        """Ask it to stop; returns at once."""
-        self.post(StopRequest(deadline))
-
-    async def ask(self, perform: Callable[[], Awaitable[object]]) -> Any:
-        """Have the supervisor's own task do *perform*, in its turn, and wait for the outcome.  A checkpoint."""
-        if not self.serving:
-            raise SupervisorNotRunning(self.path)
-        call = Call(None)
-        self.post(Command(perform, call))
-        return await call.wait()
-
-    def tell(self, perform: Callable[[], Awaitable[object]]) -> None:
-        """As :meth:`ask`, without waiting; an error is logged."""
-        if not self.serving:
-            raise SupervisorNotRunning(self.path)
-        self.post(Command(perform, None))
 
     # ------------------------------------------------- told by children (sync)
 
@@ -418,26 +220,6 @@ class BaseSupervisor(ABC):
         if child.spec.restart == "temporary":
             self._forget(child)
 
-    def _forget(self, child: Child) -> None:
-        # A newer child may have taken the id meanwhile.
-        if self.children.get(child.spec.id) is child:
-            del self.children[child.spec.id]
-            if self.context.watched:
-                self.context.emit(Removed(child.path, child.kind, trio.current_time()))
-
-    def tell_state(self, child: Child) -> None:
-        """Tell the state of *child*, where no other event does."""
-        if self.context.watched:
-            now = trio.current_time()
-            self.context.emit(StateChanged(child.path, child.kind, child.state, child.generation, now))
-
-    def tell_known(self, child: Child) -> None:
-        """Tell that *child* is known, and all below it; none of them runs."""
-        self.tell_state(child)
-        if child.supervisor is not None:
-            for below in child.supervisor.children.values():
-                child.supervisor.tell_known(below)
-
     def too_slow(self, child: Child) -> Exception:
         """What a start that ran out of its time failed with."""
         return NotStarted(f"it was not up within its start_timeout of {child.spec.start_timeout:g} s")
@@ -447,12 +229,6 @@ class BaseSupervisor(ABC):
         error = StartError(child.path, str(cause) or repr(cause))
         error.__cause__ = cause
         return error
-
-    def _at(self, when: float, child: Child, kind: TimerKind) -> None:
-        """Set the timer of the state that *child* is in; also from a child's task, while the loop sleeps."""
-        assert child.timer is None or child.timer.item is None
-        child.timer = self._timers.add(when, Due(child, child.attempt, kind))
-        self._waiting.deadline = min(self._waiting.deadline, when)
 
     # ----------------------------------------------------------------- stopping
 
@@ -480,14 +256,6 @@ class BaseSupervisor(ABC):
             child.kill("did not stop within its shutdown time")
         else:
             child.cut("did not stop by the deadline from above")
-
-    @abstractmethod
-    async def _start_all(self) -> None:
-        """Start the children of the spec; set ``_ending`` if one fails."""
-
-    @abstractmethod
-    async def _stop_all(self, deadline: float) -> None:
-        """Bring all children down, in an orderly way."""
 
     @abstractmethod
     async def _restart(self, child: Child) -> None:
@@ -546,35 +314,3 @@ class BaseSupervisor(ABC):
             self._forget(child)
 
         await self.ask(perform)
-
-    def refuse_active(self, child: Child) -> None:
-        """Raise if *child* runs or is being restarted."""
-        if child.state == "backing_off":
-            raise ChildRestarting(child.path)
-        if child.active:
-            raise ChildRunning(child.path)
-
-    def get(self, child_id: str) -> Child:
-        """The child of this id.
-
-        Raises:
-          NoSuchChild: there is none.
-        """
-        try:
-            return self.children[child_id]
-        except KeyError:
-            raise NoSuchChild(f"{self.path}/{child_id}" if self.path else child_id) from None
-
-    def which_children(self) -> tuple[ChildInfo, ...]:
-        """See :meth:`SupervisorRef.which_children`."""
-        return tuple(ChildInfo(c.spec.id, c.state, c.kind) for c in self.children.values())
-
-    def count_children(self) -> ChildCount:
-        """See :meth:`SupervisorRef.count_children`."""
-        supervisors = sum(c.spec.is_supervisor for c in self.children.values())
-        return ChildCount(
-            specs=len(self.children),
-            active=sum(c.alive for c in self.children.values()),
-            supervisors=supervisors,
-            workers=len(self.children) - supervisors,
-        )

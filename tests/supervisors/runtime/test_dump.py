@@ -77,7 +77,7 @@ async def test_the_supervisors_own_waiting_is_told_at_its_node() -> None:
         lines = (await settled(tree)).splitlines()
     at = next(number for number, line in enumerate(lines) if line.lstrip().startswith("group (running"))
     assert "tasks of root, group" in lines[at - 1] or "stack" in lines[at + 1]
-    assert any("BaseSupervisor._serve" in line for line in lines)
+    assert any("Loop._serve" in line for line in lines)
 
 
 @virtual_time
