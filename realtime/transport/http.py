@@ -21,6 +21,8 @@ from hypercorn.protocol.h11 import (
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.trio.worker_context import EventWrapper
 
+from realtime.policy.handshake import wants_websocket
+
 from .errors import body_headers, status_body
 from .http2 import HTTP2
 from .stream import GuardedStream
@@ -107,7 +109,7 @@ class HTTP1(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         common = (self.app, self.config, self.context, self.task_group, self.ssl, self.client, self.server)
-        if _wants_websocket(request):
+        if wants_websocket(request.method, request.headers):
             self.stream = self.websocket = WebSocketStream(self.link, *common, self.stream_send, STREAM_ID)
             self.connection = H11WSConnection(cast(h11.Connection, self.connection))
         else:
@@ -130,18 +132,6 @@ class HTTP1(H11Protocol):
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
-
-
-def _wants_websocket(request: h11.Request) -> bool:
-    """Whether *request* asks to become a WebSocket (RFC 6455 section 4.2.1)."""
-    if request.method != b"GET":
-        return False
-    named = {b"upgrade": b"", b"connection": b""}
-    for name, value in request.headers:
-        if name in named:
-            named[name] = value.lower()
-    tokens = {token.strip() for token in named[b"connection"].split(b",")}
-    return b"upgrade" in tokens and named[b"upgrade"].strip() == b"websocket"
 
 
 class ConnectionProtocol(ProtocolWrapper):

@@ -17,6 +17,7 @@ from realtime.delivery.frames import close
 from realtime.messages import CloseCode
 from realtime.policy.closing import partings
 from realtime.policy.deflate import MalformedExtensions, negotiate
+from realtime.policy.handshake import VERSION, read_handshake
 
 from .deflate import MessageDeflate
 from .errors import body_headers, status_body
@@ -36,21 +37,27 @@ class OpeningHandshake(Handshake):
     """
 
     def __init__(self, headers: list[tuple[bytes, bytes]], http_version: str, *, compression: bool) -> None:
-        super().__init__(headers, http_version)
+        # Hypercorn's own constructor keeps the last of several lines, and judges next to nothing.
+        request = read_handshake(headers)
+        self.accepted = False
+        self.http_version = http_version
+        self.extensions = None
+        self.key = request.key
+        self.subprotocols = list(request.subprotocols)
+        self.fault = 400 if http_version < "1.1" else request.fault
         # What the server answers to the client's offers; None if it accepts none.
-        self.agreed = negotiate(_offers(headers)) if compression else None
+        self.agreed = negotiate(list(request.offers)) if compression else None
+
+    def is_valid(self) -> bool:
+        """Whether the request is in order; see `fault` for the status if it is not."""
+        return self.fault is None
 
     def accept(
         self, subprotocol: str | None, additional_headers: Iterable[tuple[bytes, bytes]]
     ) -> tuple[int, list[tuple[bytes, bytes]], Connection]:
         """Status and headers of an accepted WebSocket, and a parser without extensions."""
-        self.extensions = None
         own = [] if self.agreed is None else [(b"sec-websocket-extensions", self.agreed.encode())]
         return super().accept(subprotocol, [*own, *additional_headers])
-
-
-def _offers(headers: list[tuple[bytes, bytes]]) -> list[str]:
-    return [value.decode("ascii") for name, value in headers if name.lower() == b"sec-websocket-extensions"]
 
 
 class WebSocketStream(WSStream):
@@ -103,15 +110,12 @@ class WebSocketStream(WSStream):
                 request.headers, request.http_version, compression=self.link.settings.compression
             )
             path, _, query_string = request.raw_path.partition(b"?")
-            valid = self.handshake.is_valid()
         except (UnicodeDecodeError, MalformedExtensions):  # a header that has to be ASCII is not, or is no list
             await self._refuse(400)
             return
-        if not valid:
+        if self.handshake.fault is not None:
             # RFC 6455 section 4.4: say which version is spoken.
-            versions = [(b"sec-websocket-version", b"13")]
-            wrong_version = self.handshake.version not in (None, b"13")
-            await self._refuse(426 if wrong_version else 400, versions)
+            await self._refuse(self.handshake.fault, [(b"sec-websocket-version", VERSION)])
             return
         scope: Any = {  # typed as Hypercorn has it, an extension could only be a dict
             "type": "websocket",
@@ -126,7 +130,7 @@ class WebSocketStream(WSStream):
             "client": self.client,
             "server": self.server,
             "state": request.state.copy(),
-            "subprotocols": self.handshake.subprotocols or [],
+            "subprotocols": self.handshake.subprotocols,
             "extensions": {"websocket.http.response": {}, "realtime.wire": self.wire},
         }
         self.scope = scope
