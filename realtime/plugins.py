@@ -79,7 +79,7 @@ def _load(id: str, actor: ActorSettings, services: Services) -> ChildSpec:
         raise PluginError(
             f"{where}: the module has no plain function children(services, ...), and declares no broadcaster"
         )
-    options = _options(children, actor.options, where)
+    options = _options(children, actor.options, where, services.settings.folder)
     try:
         specs = children(services, **options)
     except Exception as error:
@@ -117,8 +117,8 @@ def _advice(use: str, error: Exception) -> str:
     return f" (and there is no entry point of this name in {ENTRY_POINTS!r}{nearest(use, known)})"
 
 
-def _options(children: Callable[..., Any], given: Mapping[str, object], where: str) -> dict[str, Any]:
-    """The options as the module's annotations want them."""
+def _options(children: Callable[..., Any], given: Mapping[str, object], where: str, folder: Path) -> dict[str, Any]:
+    """The options as the module's annotations want them; relative paths begin at *folder*."""
     # The first parameter takes the services; the star behind it is easily forgotten, and not insisted on.
     parameters = {p.name: p for p in list(inspect.signature(children).parameters.values())[1:] if p.kind in _NAMED}
     for name in given:
@@ -127,14 +127,22 @@ def _options(children: Callable[..., Any], given: Mapping[str, object], where: s
     for parameter in parameters.values():
         if parameter.default is parameter.empty and parameter.name not in given:
             raise PluginError(f"{where}: option {parameter.name!r} is missing")
-    return {name: _option(children, parameters[name], value, where) for name, value in given.items()}
+    return {name: _option(children, parameters[name], value, where, folder) for name, value in given.items()}
 
 
-def _option(children: Callable[..., Any], parameter: inspect.Parameter, value: object, where: str) -> Any:
+def _option(
+    children: Callable[..., Any], parameter: inspect.Parameter, value: object, where: str, folder: Path
+) -> Any:
+    def path(wanted: type, value: Any) -> Any:
+        # The one type of an option that msgspec does not know.
+        if wanted is Path and isinstance(value, str) and value:
+            return folder / value
+        raise ValueError("expected a path")
+
     where = f"{where}: option {parameter.name!r}"
     try:
         # The value stays out of the text: it may be a password.
-        return msgspec.convert(value, _hint(children, parameter))
+        return msgspec.convert(value, _hint(children, parameter), dec_hook=path)
     except msgspec.ValidationError as error:
         raise PluginError(f"{where}: {str(error)[0].lower()}{str(error)[1:]}") from error
     except NameError as error:

@@ -94,6 +94,8 @@ class Settings:
     topics: Mapping[str, TopicRule] = attrs.field(factory=dict)
     actors: Mapping[str, ActorSettings] = attrs.field(factory=_bundled_actors)
     jobs: Mapping[str, JobSettings] = attrs.field(factory=dict)
+    folder: Path = attrs.field(factory=Path.cwd, kw_only=True, eq=False)
+    """Where relative paths of actor modules begin: the folder of the file, or the current one without a file."""
 
     def topic(self, name: str) -> TopicSettings:
         """The settings of a topic: the rule of its *name*, else of the longest ``prefix*`` that fits.
@@ -138,7 +140,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     if reader.problems:
         raise SettingsError(reader.problems, path)
     base = Path.cwd() if path is None else path.absolute().parent
-    return Settings(**{name: _anchored(value, base) for name, value in made.items()})
+    return Settings(**{name: _anchored(value, base) for name, value in made.items()}, folder=base)
 
 
 _SECTIONS: Mapping[str, type[attrs.AttrsInstance]] = {

@@ -127,9 +127,16 @@ class Broadcaster(abc.ABC):
         self.forget()  # whoever has come has seen nothing yet
         return True
 
-    def forget(self) -> None:
-        """Take the next value for a first one, which is always sent."""
-        self._last.clear()
+    def forget(self, key: str | None = None) -> None:
+        """Take the next value of *key*, or of all without one, for a first one, which is always sent."""
+        if key is None:
+            self._last.clear()
+        else:
+            self._last.pop(key, None)
+
+    def known(self) -> list[str | None]:
+        """The keys whose last value it remembers."""
+        return list(self._last)
 
     def publish(self, value: object, *, key: str | None = None) -> bool:
         """Publish *value* if it is worth it, compared with the last one of its *key*; return whether it was.
