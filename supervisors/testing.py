@@ -1,15 +1,20 @@
 """What it takes to test actors and trees of one's own: virtual time, crashes on order, waiting without polling.
 
-Nothing in here needs pytest.  With pytest-trio, a tree as a fixture is three lines::
+Nothing in here needs pytest: :func:`virtual_time` makes an ordinary test function of an async one.  With pytest-trio, a
+tree as a fixture is three lines, and the clock a parameter of each test::
 
     @pytest.fixture
-    async def tree(autojump_clock):
+    async def tree():
         async with running(SupervisorSpec([ChildSpec("worker", work)])) as tree:
             yield tree
 
-and without it :func:`virtual_time` makes an ordinary test function of an async one.  Every wait ends after
-:data:`PATIENCE` seconds at the latest, with an AssertionError that says what was there instead: on a virtual clock
-these pass at once.
+    async def test_it_stays_up(tree, autojump_clock):
+        await trio.sleep(3600)
+        assert tree.starts("worker") == [0]
+
+pytest-trio looks for a clock among the parameters of the test alone: if only the fixture has one, the test runs in
+real time.  Every wait ends after :data:`PATIENCE` seconds at the latest, with an AssertionError that says what was
+there instead: on a virtual clock these pass at once.
 """
 
 from __future__ import annotations

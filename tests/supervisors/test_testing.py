@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from supervisors import Backoff, ChildNotRunning, NoSuchChild, SupervisorSpec, open_tree
 from supervisors.events import (
@@ -25,6 +27,7 @@ from supervisors.exits import KILLED, crashed
 from supervisors.testing import (
     PATIENCE,
     Recorder,
+    RunningTree,
     assert_no_tasks_left,
     crash,
     describe,
@@ -124,14 +127,17 @@ def test_schedules_are_that_many_runs() -> None:
 
 
 @pytest.fixture
-async def tree(autojump_clock: Any) -> Any:
+async def tree() -> AsyncIterator[RunningTree]:
     async with running(one(Lives().spec("a"))) as tree:
         yield tree
 
 
-async def test_a_running_tree_can_be_a_fixture(tree: Any) -> None:
+async def test_a_running_tree_can_be_a_fixture(tree: RunningTree, autojump_clock: MockClock) -> None:
+    """In virtual time: the clock is the test's own parameter, as pytest-trio does not look at those of fixtures."""
+    await trio.sleep(3600)
     await tree.crash_and_wait("a", Crash())
     assert (await tree.wait_for_generation("a", 2)).state == "running"
+    assert tree.starts("a") == [0, 3600]
 
 
 # ----------------------------------------------------------------------- events
