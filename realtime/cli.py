@@ -52,24 +52,32 @@ def _or_exit(build: Callable[[], Any]) -> Any:
 @main.command()
 @config_option
 def serve(config: Path | None) -> None:
-    """Serve until SIGTERM or SIGINT; the second one does not wait for anybody."""
+    """Serve until SIGTERM or SIGINT; the second one does not wait for anybody. SIGUSR2 restarts."""
     # Imported here: `realtime --help` and `realtime tail` need none of it.
-    from realtime import log, server
+    from realtime import log, restart, server
 
+    restart.ignore_until_served()
+    anew = restart.Restart.of_this_process(config, os.environ, sys.argv, sys.orig_argv)
     settings = _settings(config)
     log.configure(settings.log.level, settings.log.format)
-    process = _or_exit(partial(server.prepare, settings))
-    sys.exit(trio.run(process.run))
+    process = _or_exit(partial(server.prepare, settings, anew))
+    status = trio.run(process.run)
+    if status is None:
+        _or_exit(partial(anew.begin_anew, process.listener, os.environ))
+    sys.exit(status)
 
 
 @main.command()
 @config_option
 def check(config: Path | None) -> None:
-    """Read the settings and load every actor module, without serving anything."""
+    """Read the settings and the certificate and load every actor module, without serving anything."""
+    from realtime.transport import ServerConfig
     from realtime.tree import build
 
     settings = _settings(config)
     system = _or_exit(partial(build, settings))
+    transport = ServerConfig.from_settings(settings.server, settings.delivery)
+    _or_exit(lambda: transport.ssl_context(transport.hypercorn()))
     actors = ", ".join(spec.id for spec in system.actors) or "none"
     click.echo(f"settings are fine; actor modules: {actors}; it would listen on {settings.server.bind}")
 

@@ -92,7 +92,8 @@ class System:
     async def send_clients_away(self) -> None:
         """Close every WebSocket with 1012, spread over a window, once the server accepts no more."""
         server = self.settings.server
-        self.hub.drain(min(server.drain_window, server.drain_timeout / 2), random.Random())
+        window = min(server.drain_window, server.drain_timeout / 2)
+        self.hub.drain(window, random.Random(), self.backend.absence)
         await trio.lowlevel.checkpoint()
 
     @asynccontextmanager

@@ -26,7 +26,7 @@ ROWS: dict[str, list[set[str]]] = {
         {"actors"},
         {"transport"},
         {"web"},
-        {"plugins", "metrics", "tree", "server", "client", "cli", "asgi", "testing", "__main__"},
+        {"plugins", "metrics", "tree", "restart", "server", "client", "cli", "asgi", "testing", "__main__"},
     ],
 }
 

@@ -71,13 +71,17 @@ class Registry:
             found.append(connection)
         return found[::-1]
 
-    def drain(self, window: float, chance: random.Random) -> float:
+    def drain(self, window: float, chance: random.Random, absence: float = closing.RESTART) -> float:
         """Send every client away with 1012 within *window* seconds, paced; return the seconds until the last
         close.
 
         A connection that is draining already keeps its time.
+
+        Args:
+          absence: seconds from the last close until the server is there again.
         """
         leaving = list(self.connections)
-        for connection, parting in zip(leaving, closing.partings(len(leaving), window, chance), strict=True):
+        partings = closing.partings(len(leaving), window, chance, absence)
+        for connection, parting in zip(leaving, partings, strict=True):
             connection.drain(parting.delay, parting.reason)
         return closing.span(len(leaving), window)

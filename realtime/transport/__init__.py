@@ -8,6 +8,8 @@ from .asgi import open_wire as open_wire
 from .config import ServerConfig as ServerConfig
 from .config import UnsupportedHypercorn as UnsupportedHypercorn
 from .config import check_hypercorn as check_hypercorn
+from .handover import listens_on as listens_on
+from .handover import take_over as take_over
 from .listener import open_listener as open_listener
 from .server import serve as serve
 from .wire import SocketWire as SocketWire

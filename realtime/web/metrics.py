@@ -22,7 +22,10 @@ async def metrics() -> Response:
     """The process's figures as JSON; counters count from its start."""
     # In a thread: it reads files of /proc, and one entry for each open descriptor.
     process = await trio.to_thread.run_sync(process_figures, abandon_on_cancel=True)
-    return json_response({"process": process, **figures(backend())})
+    state = backend()
+    # Not that of the operating system's process, which a restart in its place leaves as it is.
+    life = {"uptime_s": round(time.monotonic() - state.began, 3), "restarts": state.restarts}
+    return json_response({"process": {**process, **life}, **figures(state)})
 
 
 def process_figures() -> Mapping[str, object]:
@@ -34,7 +37,6 @@ def process_figures() -> Mapping[str, object]:
             "cpu_s": round(sum(process.cpu_times()[:2]), 3),
             "open_files": process.num_fds(),
             "threads": process.num_threads(),
-            "uptime_s": round(time.time() - process.create_time(), 3),
         }
 
 

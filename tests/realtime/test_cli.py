@@ -9,6 +9,7 @@ from click.testing import CliRunner
 import realtime
 from realtime import cli, client, log, server
 from realtime.client import TailEnded
+from realtime.restart import Restart
 
 URL = "ws://127.0.0.1:8000/ws/events"
 
@@ -114,6 +115,14 @@ def test_modules_may_lie_beside_the_settings(run, settings, tmp_path):
     assert "actor modules: clock, system, mine;" in run("check", "--config", path).output
 
 
+def test_a_certificate_that_cannot_be_read_is_found_beforehand(run, settings):
+    settings("[server]\ncertfile = 'cert.pem'\nkeyfile = 'key.pem'\n")
+    result = run("check")
+    assert result.exit_code == 1
+    assert "No such file or directory: certfile" in result.output
+    assert result.output.count("\n") == 1
+
+
 # --- serve ---------------------------------------------------------------------------------------------------------
 
 
@@ -122,6 +131,7 @@ class Process:
 
     def __init__(self, status):
         self.status = status
+        self.listener = "the socket"
 
     async def run(self):
         await trio.lowlevel.checkpoint()
@@ -132,11 +142,32 @@ class Process:
 def test_serving_ends_with_the_status_of_the_process(run, settings, monkeypatch, status):
     settings("[log]\nlevel = 'error'\nformat = 'json'\n")
     seen, configured = [], []
-    monkeypatch.setattr(server, "prepare", lambda settings: seen.append(settings) or Process(status))
+    monkeypatch.setattr(server, "prepare", lambda settings, restart: seen.append(settings) or Process(status))
     monkeypatch.setattr(log, "configure", lambda *args: configured.append(args))
     assert run("serve").exit_code == status
     assert seen[0].log.level == "error"
     assert configured == [("error", "json")]
+
+
+def test_asked_to_begin_anew_it_hands_the_socket_on(run, settings, monkeypatch):
+    begun = []
+    path = settings("[log]\nformat = 'json'\n")
+    monkeypatch.setattr(server, "prepare", lambda settings, restart: Process(None))
+    monkeypatch.setattr(Restart, "begin_anew", lambda self, listener, environ: begun.append((self.check, listener)))
+    run("serve", "--config", path)
+    ((check, listener),) = begun
+    assert check[-3:] == ("check", "--config", path)
+    assert listener == "the socket"
+
+
+def test_a_program_that_cannot_be_run_is_said_in_one_line(run, monkeypatch):
+    def begin_anew(self, listener, environ):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(server, "prepare", lambda settings, restart: Process(None))
+    monkeypatch.setattr(Restart, "begin_anew", begin_anew)
+    result = run("serve")
+    assert (result.exit_code, result.output) == (1, "Error: [Errno 2] No such file or directory\n")
 
 
 def test_an_address_that_is_taken_is_said_in_one_line(run, settings):

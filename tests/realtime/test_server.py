@@ -10,8 +10,9 @@ import trio
 
 from realtime import server
 from realtime.sections import Engine
-from realtime.server import FAILED, LAST_RESORT, STUCK, Process, force_exit_after, prepare, tune_gc
+from realtime.server import BY_SIGNAL, FAILED, LAST_RESORT, STUCK, Process, call_after, prepare, tune_gc
 from realtime.settings import SettingsError
+from realtime.transport import open_listener
 from supervisors import ChildSpec, Ignore
 
 from .in_process import make_settings
@@ -23,7 +24,7 @@ LOCAL = {"bind": "127.0.0.1:0", "gc": "default", "drain_timeout": 2.0, "drain_wi
 def last_resorts(monkeypatch):
     """Seconds after which the process would have been ended; nothing ends the process of the tests."""
     seconds = []
-    monkeypatch.setattr(server, "force_exit_after", seconds.append)
+    monkeypatch.setattr(server, "call_after", lambda after, act: seconds.append(after))
     return seconds
 
 
@@ -144,8 +145,29 @@ async def test_the_second_signal_does_not_wait_for_anybody(process):
     began = trio.current_time()
     status, logs = await lines_of_a_run(process, stop=[signal.SIGTERM, signal.SIGTERM])
     assert trio.current_time() - began < 1.0
-    assert status == 0
+    assert status == BY_SIGNAL + signal.SIGTERM == 143
     assert "stopped" not in events(logs, "info")
+
+
+async def test_however_long_that_takes_the_process_ends_a_second_later(process, monkeypatch):
+    """A client that was just being told has two seconds to answer; whoever asked twice has not."""
+
+    async def lingering():
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.move_on_after(0.2, shield=True):
+                await trio.sleep_forever()
+
+    resorts, statuses = [], []
+    monkeypatch.setattr(server, "call_after", lambda after, act: resorts.append((after, act)))
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    below_broadcasters(process, "lingering", lingering, shutdown=600.0)
+    status, _ = await lines_of_a_run(process, stop=[signal.SIGTERM, signal.SIGINT, signal.SIGTERM])
+    assert status == BY_SIGNAL + signal.SIGINT == 130
+    assert [after for after, _ in resorts] == [2.0 + LAST_RESORT, LAST_RESORT]
+    resorts[1][1]()
+    assert statuses == [130]
 
 
 async def test_what_does_not_stop_is_cut_off_at_the_deadline(process):
@@ -222,11 +244,216 @@ def test_unless_the_settings_say_otherwise(collector):
     assert collector == []
 
 
-def test_the_last_resort_ends_the_process_and_says_why(monkeypatch):
-    ended, statuses = threading.Event(), []
-    monkeypatch.setattr(os, "_exit", lambda status: statuses.append(status) or ended.set())
+# --- the last resort -----------------------------------------------------------------------------------------------
+
+
+def test_something_is_called_after_a_while_whatever_the_loop_does():
+    called = threading.Event()
+    call_after(0.001, called.set)
+    assert called.wait(5)
+
+
+def test_the_last_resort_ends_the_process_and_says_why(process, monkeypatch):
+    statuses = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
     with structlog.testing.capture_logs() as logs:
-        force_exit_after(0.001)
-        assert ended.wait(5)
+        process._cut_short()
     assert statuses == [STUCK]
     assert [(line["event"], line["log_level"]) for line in logs] == [("stuck", "error")]
+
+
+# --- restarts ------------------------------------------------------------------------------------------------------
+
+
+class Program:
+    """Stands for what takes the process's place: nothing does, in the tests."""
+
+    def __init__(self, refusal=None, error=None, count=0):
+        self.count = count
+        self.checks = 0
+        self.begun = []
+        self.checked = trio.Event()
+        self._refusal = refusal
+        self._error = error
+
+    async def refusal(self, environ):
+        self.checks += 1
+        await self.checked.wait()
+        return self._refusal
+
+    def begin_anew(self, listener, environ):
+        self.begun.append(listener)
+        if self._error is not None:
+            raise self._error
+
+
+@pytest.fixture
+def restartable(process):
+    """Gives a process its successor."""
+    before = signal.getsignal(signal.SIGUSR2)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+    def give(*args, checked=True, **options):
+        process.restart = Program(*args, **options)
+        if checked:
+            process.restart.checked.set()
+        return process
+
+    yield give
+    signal.signal(signal.SIGUSR2, before)
+
+
+async def test_asked_to_restart_it_drains_and_leaves_the_socket_open(restartable, last_resorts):
+    process = restartable()
+    status, logs = await lines_of_a_run(process, stop=[signal.SIGUSR2])
+    assert status is None
+    (stopping,) = [line for line in logs if line["event"] == "stopping"]
+    assert stopping["then"] == "restart"
+    assert events(logs, "warning") == events(logs, "error") == []
+    assert process.listener.fileno() != -1
+    assert process.restart.begun == []  # the loop has to end first, so that is for whoever runs it
+    assert last_resorts == [2.0 + LAST_RESORT]
+
+
+async def test_what_would_not_come_up_is_refused_and_the_old_one_goes_on(restartable):
+    process = restartable(refusal="server.bnd is not known")
+    status, logs = await lines_of_a_run(process, stop=[signal.SIGUSR2, signal.SIGTERM])
+    assert status == 0
+    (refused,) = [line for line in logs if line["event"] == "restart_refused"]
+    assert (refused["log_level"], refused["reason"]) == ("error", "server.bnd is not known")
+    (stopping,) = [line for line in logs if line["event"] == "stopping"]
+    assert stopping["then"] == "end"
+    assert process.listener.fileno() == -1
+
+
+async def test_asked_again_while_it_is_about_to_it_restarts_once(restartable):
+    process = restartable(checked=False)
+    status, logs = await lines_of_a_run(process, stop=[signal.SIGUSR2, signal.SIGUSR2, signal.SIGTERM])
+    assert (status, process.restart.checks) == (0, 1)
+    assert events(logs, "info").count("restart_ignored") == 1
+    assert "restart_refused" not in events(logs, "error")
+
+
+async def drains_for_long(*, stopping, task_status):
+    task_status.started()
+    await trio.sleep_forever()
+
+
+async def test_a_signal_to_end_calls_the_restart_off_and_the_drain_goes_on(restartable):
+    process = restartable()
+    below_broadcasters(process, "slow", drains_for_long, shutdown=600.0)
+    status, logs = await lines_of_a_run(process, stop=[signal.SIGUSR2, signal.SIGTERM])
+    assert status == 0
+    assert "restart_called_off" in events(logs, "info")
+    assert "stopped" in events(logs, "info")
+    assert process.listener.fileno() == -1
+
+
+async def test_and_one_more_ends_it_at_once(restartable):
+    process = restartable()
+    below_broadcasters(process, "slow", drains_for_long, shutdown=600.0)
+    status, _ = await lines_of_a_run(process, stop=[signal.SIGUSR2, signal.SIGTERM, signal.SIGTERM])
+    assert status == BY_SIGNAL + signal.SIGTERM
+
+
+async def test_asked_while_it_starts_it_restarts_once_it_is_up(restartable):
+    async def starting(*, task_status):
+        os.kill(os.getpid(), signal.SIGUSR2)
+        while not process.restart.checks:  # noqa: ASYNC110
+            await trio.sleep(0.001)
+        task_status.started()
+        await trio.sleep_forever()
+
+    process = restartable()
+    below_broadcasters(process, "starting", starting)
+    status, logs = await lines_of_a_run(process, stop=())
+    assert status is None
+    told = [event for event in events(logs, "info") if event in ("serving", "stopping", "stopped")]
+    assert told == ["serving", "stopping", "stopped"]
+
+
+async def test_a_tree_that_gives_up_meanwhile_does_not_restart(restartable):
+    process = restartable(checked=False)
+    below_broadcasters(process, "failing", again_and_again)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    status, _ = await lines_of_a_run(process, stop=())
+    assert status == FAILED
+    assert process.listener.fileno() == -1
+
+
+async def again_and_again():
+    await trio.lowlevel.checkpoint()
+    raise RuntimeError("again and again")
+
+
+async def test_clients_are_told_to_come_back_when_a_start_can_be_done(restartable):
+    """The check takes about as long as a start."""
+    process = restartable(checked=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(check_takes, process, 1.3)
+        await lines_of_a_run(process, stop=[signal.SIGUSR2])
+    assert 1.3 <= process.system.backend.absence < 3
+
+
+async def check_takes(process, seconds):
+    while not process.restart.checks:  # noqa: ASYNC110
+        await trio.sleep(0.001)
+    await trio.sleep(seconds)
+    process.restart.checked.set()
+
+
+def test_a_tree_that_does_not_stop_is_replaced_all_the_same(restartable, monkeypatch):
+    process = restartable()
+    process._again = True
+    statuses = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    with structlog.testing.capture_logs() as logs:
+        process._cut_short()
+    assert process.restart.begun == [process.listener]
+    assert events(logs, "error") == ["stuck"]
+
+
+def test_or_the_process_ends_if_that_fails(restartable, monkeypatch):
+    process = restartable(error=OSError("no such program"))
+    process._again = True
+    statuses = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    with structlog.testing.capture_logs() as logs:
+        process._cut_short()
+    assert statuses == [STUCK]
+    assert events(logs, "error") == ["stuck", "restart_failed"]
+
+
+async def test_how_often_it_has_begun_anew_is_told(last_resorts):
+    process = prepare(make_settings(server=LOCAL), Program(count=3))
+    _, logs = await lines_of_a_run(process)
+    (serving,) = [line for line in logs if line["event"] == "serving"]
+    assert serving["restarts"] == process.system.backend.restarts == 3
+
+
+# --- a socket that was handed over ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def handed_over(monkeypatch):
+    """A socket as `take_over` gives it."""
+    with open_listener("127.0.0.1:0") as listener:
+        monkeypatch.setattr(server, "take_over", lambda environ: listener)
+        monkeypatch.setattr(server, "open_listener", lambda bind: pytest.fail("it was bound"))
+        yield listener
+
+
+def test_a_socket_that_was_handed_over_is_used(handed_over):
+    port = handed_over.getsockname()[1]
+    with structlog.testing.capture_logs() as logs:
+        for bind in ("127.0.0.1:0", f"127.0.0.1:{port}", f"localhost:{port}"):
+            assert prepare(make_settings(server={"bind": bind})).listener is handed_over
+    assert logs == []
+
+
+def test_and_wins_over_another_bind_which_is_said(handed_over):
+    with structlog.testing.capture_logs() as logs:
+        assert prepare(make_settings(server={"bind": "127.0.0.1:1"})).listener is handed_over
+    (line,) = logs
+    assert (line["event"], line["log_level"], line["bind"]) == ("bind_ignored", "warning", "127.0.0.1:1")
+    assert f"127.0.0.1:{handed_over.getsockname()[1]}" in line["reason"]

@@ -6,6 +6,7 @@ import trio
 from realtime import transport
 from realtime.messages import CloseCode
 from realtime.plugins import PluginError
+from realtime.policy.closing import RESTART
 from realtime.sections import ActorSettings, Auth, Delivery, Engine, JobSettings, TopicRule
 from realtime.settings import BUNDLED_ACTORS, Settings, SettingsError
 from realtime.tree import STORE_SHUTDOWN, build, read_admin_token
@@ -148,9 +149,11 @@ async def test_every_client_is_sent_away_when_the_connections_are_stopped():
 async def test_that_takes_no_more_than_half_of_the_drain(monkeypatch, drain_window, drain_timeout, window):
     system = build(make_settings(server={"drain_window": drain_window, "drain_timeout": drain_timeout}))
     windows = []
-    monkeypatch.setattr(system.hub, "drain", lambda window, chance: windows.append(window))
+    monkeypatch.setattr(system.hub, "drain", lambda window, chance, absence: windows.append((window, absence)))
     await system.send_clients_away()
-    assert windows == [window]
+    system.backend.absence = 2.5
+    await system.send_clients_away()
+    assert windows == [(window, RESTART), (window, 2.5)]
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.policy.closing import LEAST_SPREAD, RATE, RESTART, Parting, partings, span
+from realtime.policy.closing import CUT_SPREAD, LEAST_SPREAD, RATE, RESTART, Parting, cut_off, partings, span
 
 windows = st.floats(0, 60)
 numbers = st.integers(0, 500)
@@ -44,13 +44,17 @@ def test_everyone_goes_within_the_window_and_evenly(connections, window, chance)
         assert seconds * place / connections <= delay <= seconds * (place + 1) / connections + 1e-9
 
 
-@given(connections=numbers, window=windows, chance=chances)
-def test_nobody_is_asked_back_before_the_last_one_has_gone(connections, window, chance):
-    everyone = list(partings(connections, window, chance))
-    seconds = span(connections, window)
+@given(connections=numbers, window=windows, chance=chances, absence=st.floats(0, 60))
+def test_nobody_is_asked_back_before_the_server_is_back(connections, window, chance, absence):
+    everyone = list(partings(connections, window, chance, absence))
+    first = span(connections, window) + absence
     for parting in everyone:
         back = parting.delay + parting.retry_after
-        assert seconds + RESTART - 1e-9 <= back <= seconds + RESTART + max(seconds, LEAST_SPREAD) + 1e-9
+        assert first - 1e-9 <= back <= first + max(span(connections, window), LEAST_SPREAD) + 1e-9
+
+
+def test_without_knowing_better_a_restart_takes_a_second():
+    assert list(partings(50, 5, random.Random(1))) == list(partings(50, 5, random.Random(1), RESTART))
 
 
 def test_they_come_back_spread_over_as_long_as_they_went():
@@ -58,3 +62,14 @@ def test_they_come_back_spread_over_as_long_as_they_went():
     per_second = [sum(6 + second <= back < 7 + second for back in backs) for second in range(5)]
     assert sum(per_second) == 2000
     assert max(per_second) < 500
+
+
+def test_who_is_cut_off_in_one_moment_does_not_return_in_one():
+    chance = random.Random(1).random
+    backs = [cut_off(chance).retry_after for _ in range(1000)]
+    assert min(backs) >= RESTART
+    assert max(backs) <= RESTART + CUT_SPREAD
+    per_second = [sum(RESTART + second <= back < RESTART + second + 1 for back in backs) for second in range(5)]
+    assert sum(per_second) == 1000
+    assert max(per_second) < 300
+    assert cut_off(chance).delay == 0

@@ -1,4 +1,5 @@
 import os
+import time
 
 import pytest
 
@@ -16,7 +17,15 @@ async def test_the_process_is_this_one(system):
     assert process["open_files"] >= 3
     assert process["threads"] >= 1
     assert process["cpu_s"] == pytest.approx(sum(os.times()[:2]), abs=0.5)
-    assert process["uptime_s"] > 0
+    assert process["restarts"] == 0
+
+
+async def test_uptime_counts_from_the_last_restart_of_the_process(system):
+    state = system.system.backend
+    state.began, state.restarts = time.monotonic() - 100, 2
+    process = (await system.get("/api/metrics"))["process"]
+    assert process["uptime_s"] == pytest.approx(100, abs=5)
+    assert process["restarts"] == 2
 
 
 async def test_what_is_connected_stored_and_published_is_counted(system):
