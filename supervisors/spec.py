@@ -136,6 +136,10 @@ class MailboxSpec:
     overflow: Overflow = attrs.field(default="wait", validator=_one_of(Overflow))
 
 
+_USUAL_MAILBOX: Final = MailboxSpec()
+"""One for all: each child's own would be 64 bytes."""
+
+
 def _as_children(children: Iterable[ChildSpec]) -> tuple[ChildSpec, ...]:
     return tuple(children)
 
@@ -250,7 +254,7 @@ class ChildSpec:
     significant: bool = attrs.field(default=False, validator=_yes_or_no)
     start_timeout: float = attrs.field(default=None, validator=_optional_seconds)
     backoff: Backoff | None = attrs.field(default=None, validator=v.optional(v.instance_of(Backoff)))
-    mailbox: MailboxSpec = attrs.field(factory=MailboxSpec, validator=v.instance_of(MailboxSpec))
+    mailbox: MailboxSpec = attrs.field(default=_USUAL_MAILBOX, validator=v.instance_of(MailboxSpec))
     ref: Ref[Any] | SupervisorRef | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -304,16 +308,16 @@ def _check_ref(child: ChildSpec) -> None:
         raise TypeError(f"ref of child {child.id!r} must be a {wanted}, got {child.ref!r}")
 
 
-def keywords_wanted(start: Callable[..., Any], offered: tuple[str, ...]) -> frozenset[str]:
+def keywords_wanted(start: Callable[..., Any], offered: tuple[str, ...]) -> tuple[str, ...]:
     """Which of the keyword arguments *offered* the callable *start* takes by name."""
     if isinstance(start, FunctionType) and not start.__dict__:
         # A plain function says it itself, 20 times as fast; a decorated one may stand for another.
         code = start.__code__
         named = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
-        return frozenset(name for name in offered if name in named)
+        return tuple([name for name in offered if name in named])
     try:
         parameters = inspect.signature(start).parameters
     except ValueError:  # some callables written in C have no signature: they get nothing
-        return frozenset()
+        return ()
     by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return frozenset(name for name in offered if name in parameters and parameters[name].kind in by_name)
+    return tuple([name for name in offered if name in parameters and parameters[name].kind in by_name])

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 import trio
 
-from ..exits import SHUTDOWN, Exit
 from .kept import Deferred, defer, own_cell, put_aside, put_back
-from .ref import CURRENT_ACTOR, Call, Cell, Ref, RequestExpired
+from .ref import ACTORS, Call, Cell, Ref, RequestExpired
 from .timers import Agenda, Entry
 
 if TYPE_CHECKING:
+    from .child import Child
     from .context import TreeContext
     from .monitors import Monitor
 
@@ -232,54 +232,58 @@ class Actor(Generic[Message]):
         return self._timers.add(timer)
 
 
-async def run_actor(factory: Any, cell: Cell, context: ActorContext, task_status: trio.TaskStatus[Any]) -> Exit:
-    """One generation of an actor, from its construction to its end; returns when it was asked to stop.
+async def run_actor(child: Child, start: Callable[..., Actor[Any]]) -> None:
+    """One attempt of an actor, from its construction to its end; returns when it was asked to stop.
 
     While it is idle this frame is all there is of it, so it holds on to nothing that it needs no more.
     """
+    with child:
+        assert child.cell is not None
+        cell, actor = child.cell, await _come_up(child, child.cell, start)
+        del start
+        await actor.on_continue()
+        while True:
+            if actor._timers:
+                with trio.move_on_at(actor._timers.next_due()):
+                    await cell.wait_nonempty()
+                await trio.lowlevel.checkpoint()
+            elif cell.data or cell.urgent:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_task_rescheduled(cell.park())
+            if await _handle_batch(actor, cell):
+                return
+
+
+async def _come_up(child: Child, cell: Cell, start: Callable[..., Actor[Any]]) -> Actor[Any]:
     cell.task = trio.lowlevel.current_task()
-    CURRENT_ACTOR.set(cell)
-    actor: Actor[Any] = factory()
-    actor.context = context
+    ACTORS[cell.task] = cell
+    actor = start(*child.spec.args, **child.spec.kwargs)
+    actor.context = ActorContext(child.path, child.generation + 1, child.ref, child.owner.context)
     await actor.on_start()
-    mailbox = cell.mailbox
-    mailbox.reopen()
+    cell.reopen()
     if cell.kept is not None:
         cell.kept.came_up()
-    task_status.started(actor)
-    del factory, context, task_status
-    await actor.on_continue()
-    while True:
-        if actor._timers:
-            with trio.move_on_at(actor._timers.next_due()):
-                await mailbox.wait_nonempty()
-            await trio.lowlevel.checkpoint()
-        elif mailbox.data or mailbox.urgent:
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.wait_task_rescheduled(mailbox.park())
-        if await _handle_batch(actor, cell):
-            return SHUTDOWN
+    child.set_up(actor)
+    return actor
 
 
 async def _handle_batch(actor: Actor[Any], cell: Cell) -> bool:
     """Do up to a batch of what is there; True when it was asked to stop."""
-    mailbox = cell.mailbox
-    urgent = mailbox.urgent
     ticked = False
     for _ in range(BATCH):
         if actor._timers:
             # A tick that is due goes first, but not twice in a row while messages wait, and never before a control
             # message: a handler slower than its own timer must neither starve the mailbox nor be deaf to a stop.
-            ticked = not (urgent or (ticked and mailbox.data))
+            ticked = not (cell.urgent or (ticked and cell.data))
             timer = actor._timers.pop_due(trio.current_time()) if ticked else None
             if timer is not None:
                 await actor.handle_cast(timer.message)
                 continue
             ticked = False
-        if not (mailbox.data or urgent):
+        if not (cell.data or cell.urgent):
             return False
-        message = mailbox.receive_nowait()
+        message = cell.receive_nowait()
         if type(message) is Call:
             await _handle_call(actor, cell, message)
         elif type(message) is Stop:

@@ -2,14 +2,15 @@
 
 A :class:`Child` is the record that a supervisor keeps for one spec.  It outlives restarts; each start makes a new
 task, a new cancel scope and a new *attempt* number, so that a late timer or exit can never act on a later start.
-This is the only module that turns an exception into data.
+This is the only module that turns an exception into data: that task is one ``with child:``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -19,9 +20,10 @@ from ..exits import KILLED, NORMAL, SHUTDOWN, Exit, crashed
 from ..policy.lifecycle import LifecycleEvent, State, advance
 from ..spec import BRUTAL_KILL, ChildSpec, keywords_wanted
 from ..tree import Blocked
-from .actor import Actor, ActorContext, Stop, run_actor
+from .actor import Actor, Stop, run_actor
 from .code import resolve
-from .ref import Cell, Ref, SupervisorRef
+from .ref import ACTORS, Cell, Ref, SupervisorRef
+from .starts import Handshake, Outcome
 from .timers import Entry
 
 if TYPE_CHECKING:
@@ -48,51 +50,6 @@ class Owner(Protocol):
 
     def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
         """The task of *child* is over."""
-
-
-class Handshake:
-    """The ``task_status`` that one attempt to start is given: its ``started()`` makes the child running."""
-
-    __slots__ = ("_attempt", "_child", "_said")
-
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        self._attempt = child.attempt
-        self._said = False
-
-    def started(self, value: Any = None) -> None:
-        """Say that the child is up; *value* is handed to whoever started it.  Once only.
-
-        Raises:
-          RuntimeError: it was called before, or this attempt is over.
-        """
-        if self._said:
-            raise RuntimeError(f"task_status.started() of child {self._child.path!r} was called twice")
-        if not self._child.alive or self._child.attempt != self._attempt:
-            raise RuntimeError(f"task_status.started() of child {self._child.path!r} was called after its end")
-        self._said = True
-        self._child.set_up(value)
-
-
-class Outcome:
-    """How one attempt to start went, kept for whoever waits for it: the child itself may have moved on by then."""
-
-    __slots__ = ("_over", "declined", "error", "value")
-
-    def __init__(self) -> None:
-        self._over = trio.Event()
-        self.value: Any = None
-        self.error: Exception | None = None
-        self.declined = False
-
-    def settle(self, value: Any, error: Exception | None, *, declined: bool) -> None:
-        """The attempt succeeded with *value*, or failed with *error*."""
-        self.value, self.error, self.declined = value, error, declined
-        self._over.set()
-
-    async def wait(self) -> None:
-        """Return once it is settled.  A checkpoint."""
-        await self._over.wait()
 
 
 class Child:
@@ -168,7 +125,7 @@ class Child:
         self.supervisor: BaseSupervisor | None = None
         self.cell: Cell | None = None
         self.ref: Any = spec.ref
-        self._wants: frozenset[str] = frozenset()
+        self._wants: tuple[str, ...] = ()
         self._prepare()
 
     def _prepare(self) -> None:
@@ -201,7 +158,7 @@ class Child:
                 raise TypeError(f"{name} was {'a function' if self.cell is None else 'an actor'} and is none any more")
             self._learn(start)
         except Exception as error:
-            self._wants = frozenset(("task_status",))  # for it does not come up at once
+            self._wants = ("task_status",)  # for it does not come up at once
             return partial(_raise, error)
         return upgrade.make if upgrade is not None and self.cell is not None else start
 
@@ -244,27 +201,27 @@ class Child:
         self.started_at = trio.current_time()
         self._scope = trio.CancelScope()
         self._outcome = self.gone = None
-        start = self.spec.start
+        start: Any = self.spec.start
         if isinstance(start, str):
             start = self._look_up(start)
         self.stopping = trio.Event() if "stopping" in self._wants else None
-        body = self._body(start)
-        nursery.start_soon(self._run, body, name=self.path or self.spec.id)
+        name = self.path or self.spec.id
+        if self.cell is None:
+            nursery.start_soon(self._run, start, name=name)
+        else:
+            nursery.start_soon(run_actor, self, start, name=name)
         if not (self.spec.is_supervisor or self.cell is not None or "task_status" in self._wants):
             self.set_up(None)
         return self.up
 
-    def _body(self, start: Any) -> Callable[[], Awaitable[object]]:
-        status: Any = Handshake(self)
+    def _called(self, start: Any) -> Awaitable[object]:
+        """What a function or a supervisor does, called with what it is to be given."""
         if self.supervisor is not None:
-            return partial(self.supervisor.run, status)
-        if self.cell is not None:
-            factory = partial(start, *self.spec.args, **self.spec.kwargs)
-            context = ActorContext(self.path, self.generation + 1, self.ref, self.owner.context)
-            return partial(run_actor, factory, self.cell, context, status)
-        offered: dict[str, object] = {"task_status": status, "stopping": self.stopping}
+            return self.supervisor.run(Handshake(self))
+        offered: dict[str, object] = {"task_status": Handshake(self), "stopping": self.stopping}
         wanted = {name: offered[name] for name in self._wants}
-        return partial(start, *self.spec.args, **{**self.spec.kwargs, **wanted})
+        called: Awaitable[object] = start(*self.spec.args, **self.spec.kwargs, **wanted)
+        return called
 
     def set_up(self, value: object) -> None:
         """It is up: a new generation runs.  Too late is too late: its supervisor has counted a failed start."""
@@ -351,38 +308,65 @@ class Child:
 
     # --------------------------------------------------------------- boundary
 
-    async def _run(self, body: Callable[[], Awaitable[object]]) -> None:
-        """One generation, from its first step to its last; nothing but a foreign cancellation or exit leaves it."""
-        assert self._scope is not None
-        self.task = trio.lowlevel.current_task()
-        try:
-            result: object = None
-            with self._scope:
-                started = body()
-                del body  # 400 bytes of what is needed once, for as long as the child runs
-                result = await started
-        except Exception as error:
-            self._end(self._exit_of(error))
-        except BaseException as error:
-            # KeyboardInterrupt, SystemExit, or a cancellation from outside the tree: not ours to keep.  What came with
-            # them is: it crashed, as it might have done without them.
-            # Nothing is restarted for it either: its supervisor, which may have the exit in hand before the
-            # cancellation reaches it, is about to go as well.
-            ours, foreign = divide(error)
-            self.asked = True
-            self._end(KILLED if ours is None else crashed(ours))
-            if ours is None or foreign is None:
-                raise
-            raise foreign from None  # noqa: ASYNC104 - the cancellation, without what is ours
-        else:
-            self._end(self._exit_without_error(result))
+    async def _run(self, start: Any) -> None:
+        """One attempt of a function or a supervisor; that of an actor is :func:`run_actor`, which is one frame less."""
+        with self:
+            await self._called(start)
 
-    def _exit_without_error(self, result: object) -> Exit:
+    @trio.lowlevel.enable_ki_protection
+    def __enter__(self) -> Child:
+        """The first step of an attempt, in its own task.  Nothing but a foreign cancellation or exit leaves it.
+
+        A child is its own boundary: a coroutine around what it runs would be 500 bytes of each one that is idle.
+        """
+        assert self._scope is not None
+        self._scope.__enter__()
+        self.task = trio.lowlevel.current_task()
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        assert self._scope is not None
+        rest = error
+        try:
+            if self._scope.__exit__(kind, error, traceback):
+                rest = None
+        except BaseException as left:  # noqa: ASYNC103 - a group without the cancellation that was in it
+            rest = left
+        foreign = self._conclude(rest)
+        if foreign is None or foreign is error:
+            return foreign is None
+        # Like a cancel scope: what goes on has its own causes and not, as one more, what it was taken out of.
+        context = foreign.__context__
+        try:
+            raise foreign
+        finally:
+            foreign.__context__ = context
+
+    def _conclude(self, error: BaseException | None) -> BaseException | None:
+        """The attempt was left with *error*, if any; returns what of it is not ours to keep."""
+        if error is None:
+            self._end(self._exit_without_error())
+            return None
+        if isinstance(error, Exception):
+            self._end(self._exit_of(error))
+            return None
+        # KeyboardInterrupt, SystemExit, or a cancellation from outside the tree.  What came with them is ours: it
+        # crashed, as it might have done without them.
+        # Nothing is restarted for it either: its supervisor, which may have the exit in hand before the cancellation
+        # reaches it, is about to go as well.
+        ours, foreign = divide(error)
+        self.asked = True
+        self._end(KILLED if ours is None else crashed(ours))
+        return error if ours is None else foreign
+
+    def _exit_without_error(self) -> Exit:
         if self.injected is not None:
             return crashed(self.injected)
-        # An actor says that it was asked to stop; what a function returns is its own business.
-        asked = self.cell is not None and result is SHUTDOWN
-        if asked or (self._scope is not None and self._scope.cancelled_caught):
+        # An actor only returns when it was asked to stop; what a function returns is its own business.
+        if self.cell is not None or (self._scope is not None and self._scope.cancelled_caught):
             return KILLED if self.killed else SHUTDOWN
         return NORMAL
 
@@ -420,6 +404,8 @@ class Child:
 
     def _end_current_call(self, exit: Exit) -> None:
         assert self.cell is not None
+        if self.cell.task is not None:
+            del ACTORS[self.cell.task]
         call, self.cell.current, self.cell.task = self.cell.current, None, None
         if self.cell.kept is not None:
             self.cell.kept.life_ended(self.cell, exit)

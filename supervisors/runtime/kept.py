@@ -11,7 +11,7 @@ import trio
 
 from ..errors import ActorCrashed, ActorStopped, StashFull
 from ..exits import Down, Exit
-from .ref import CURRENT_ACTOR, Call, Cell
+from .ref import ACTORS, Call, Cell
 
 if TYPE_CHECKING:
     from .monitors import Monitor
@@ -48,8 +48,8 @@ class Kept:
         """A life is over: what belongs to it goes with it, and what it had put aside goes back into the mailbox."""
         for monitor in list(self.monitors):
             monitor.cancel()
-        # What a monitor had told and was not handled; urgent is the mailbox's own, and has to stay the same list.
-        cell.mailbox.urgent[:] = [message for message in cell.mailbox.urgent if type(message) is not Down]
+        # What a monitor had told and was not handled.
+        cell.urgent = [message for message in cell.urgent if type(message) is not Down]
         self.stash = [message for message in self.stash if type(message) is not Down]
         put_back(cell)
         deferred, self.deferred = self.deferred, {}
@@ -75,8 +75,8 @@ def own_cell(what: str) -> Cell:
     Raises:
       RuntimeError: it is not an actor's own task; *what* says who asked.
     """
-    cell = CURRENT_ACTOR.get()
-    if cell is None or cell.task is not trio.lowlevel.current_task():
+    cell = ACTORS.get(trio.lowlevel.current_task())
+    if cell is None:
         raise RuntimeError(f"{what} is for an actor's own methods, in its own task")
     return cell
 
@@ -130,7 +130,7 @@ def defer() -> Deferred:
     if call is None:
         raise RuntimeError("defer() is for handle_call, once a call")
     kept = keep(cell)
-    if len(kept.deferred) >= cell.mailbox.spec.capacity:  # then it is worth while to look for those nobody waits for
+    if len(kept.deferred) >= cell.spec.capacity:  # then it is worth while to look for those nobody waits for
         kept.deferred = {later: None for later in kept.deferred if not later.abandoned}
     return Deferred(call, kept)
 
@@ -143,7 +143,7 @@ def put_aside(message: object) -> None:
       RuntimeError: it is not the actor's own task.
     """
     cell = own_cell("stash()")
-    kept, capacity = keep(cell), cell.mailbox.spec.capacity
+    kept, capacity = keep(cell), cell.spec.capacity
     if len(kept.stash) >= capacity:
         raise StashFull(cell.path, capacity)
     call, cell.current = cell.current, None
@@ -154,4 +154,4 @@ def put_back(cell: Cell) -> None:
     """Put what the actor had put aside before all that waits in its mailbox, oldest first."""
     if cell.kept is not None and cell.kept.stash:
         stash, cell.kept.stash = cell.kept.stash, []
-        cell.mailbox.put_back(stash)
+        cell.put_back(stash)

@@ -78,7 +78,7 @@ class Monitors:
     def by_actor(self, cell: Cell, target: Ref[Any] | str) -> Monitor:
         """A monitor on *target* for the present life of the actor of *cell*, told through its control lane."""
         path, child = self._find(target)
-        monitor = Monitor(path, cell.mailbox.put_first, cell.mailbox.take_back)
+        monitor = Monitor(path, cell.put_first, cell.take_back)
         kept = keep(cell)
         kept.monitors[monitor] = None
         self._watch(monitor, child, kept.monitors)

@@ -30,7 +30,7 @@ class _Tie(ABC):
 
     @property
     def up(self) -> bool:
-        return self.cell.mailbox.open
+        return self.cell.open
 
     def remove(self) -> None:
         self.ended()
@@ -182,6 +182,6 @@ class Registry:
 
 def _running(ref: Ref[Any]) -> Cell:
     cell = ref.cell
-    if cell is None or not (cell.mailbox.open or cell.task is not None):
+    if cell is None or not (cell.open or cell.task is not None):
         raise MailboxClosed(ref.path)
     return cell

@@ -92,7 +92,7 @@ def _budget(supervisor: BaseSupervisor | None, now: float) -> Budget | None:
 def _mailbox(child: Child) -> MailboxDepth | None:
     if child.cell is None:
         return None
-    figures = child.cell.mailbox.statistics()
+    figures = child.cell.statistics()
     return MailboxDepth(figures.depth, figures.capacity, figures.dropped)
 
 

@@ -58,8 +58,8 @@ async def sleeper() -> None:
     await trio.sleep_forever()
 
 
-# Each case waits until all its tasks wait, which one checkpoint does not do: Trio runs a batch forwards or backwards, by
-# chance, so that every other time the measuring task came first and measured tasks that had not begun.
+# Each case waits until all its tasks wait, which one checkpoint does not do: Trio runs a batch forwards or backwards,
+# by chance, so that every other time the measuring task came first and measured tasks that had not begun.
 
 
 def resident_bytes() -> int:

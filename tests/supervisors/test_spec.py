@@ -148,10 +148,10 @@ async def _positional(task_status: object, /) -> None: ...
     ],
 )
 def test_a_function_gets_what_it_names(start: Any, wanted: set[str]) -> None:
-    assert keywords_wanted(start, ("task_status", "stopping")) == wanted
+    assert set(keywords_wanted(start, ("task_status", "stopping"))) == wanted
 
 
 def test_a_function_without_a_signature_gets_nothing() -> None:
     with pytest.raises(ValueError, match="no signature"):
         inspect.signature(type)
-    assert keywords_wanted(type, ("task_status",)) == frozenset()
+    assert keywords_wanted(type, ("task_status",)) == ()
