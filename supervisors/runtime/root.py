@@ -156,8 +156,9 @@ class Tree:
         Classes of messages belong in a module that is not reloaded: see ``supervisors/runtime/code.py``.
 
         Raises:
-          ReloadFailed: the new code could not be imported or did not start, or the old one did not export its state
-            within ``shutdown``; the child runs with the code it had, if it did before.  A deferred call is lost.
+          ReloadFailed: the new code could not be imported, did not start or declined to, or the old one did not export
+            its state within ``shutdown``; the child runs with the code it had, if it did before.  A deferred call is
+            lost.
           NoSuchChild: there is none.
           WrongKind: its spec has no name as its start; or as :meth:`restart_child`.
 

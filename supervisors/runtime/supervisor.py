@@ -55,6 +55,15 @@ class Supervisor(BaseSupervisor):
         Raises:
           StartError: it failed, and its task is gone.
         """
+        await self._attempt(child)
+        if child.start_error is None:
+            return
+        if not child.declined:
+            raise self.start_error(child, child.start_error)
+        self._at_rest(child)
+
+    async def _attempt(self, child: Child) -> None:
+        """Start *child* and wait until it is up, or its task gone and its ``start_error`` says why."""
         if not child.begin(self._nursery):
             with trio.move_on_after(child.spec.start_timeout):
                 await child.wait_ready()
@@ -62,11 +71,6 @@ class Supervisor(BaseSupervisor):
                 child.start_error = self.too_slow(child)
                 child.kill("was not up in time")
                 await wait_until_gone((child,), self.context)
-        if child.start_error is None:
-            return
-        if not child.declined:
-            raise self.start_error(child, child.start_error)
-        self._at_rest(child)
 
     async def _stop_all(self, deadline: float) -> None:
         for child in reversed(list(self.children.values())):
@@ -204,7 +208,9 @@ class Supervisor(BaseSupervisor):
         before = child.state
         state = await self._make_way(child) if child.alive else NO_STATE
         self.context.upgrades[child.path] = Upgrade(new.start, state)
-        failure = await self._try(child)
+        # One that declines, which elsewhere stays down in peace, has failed here: else what waits for it would be lost.
+        await self._attempt(child)
+        failure = child.start_error
         if failure is None:
             new.install()
             if before in HOLDING_UP:
@@ -213,7 +219,8 @@ class Supervisor(BaseSupervisor):
         again: Exception | None = failure
         if before == "running":
             self.context.upgrades[child.path] = Upgrade(old, state)
-            again = await self._try(child)
+            await self._attempt(child)
+            again = child.start_error
         if again is not None and before in ("running", "backing_off"):
             await self._on_failed_restart(child, self.start_error(child, again))
         raise _not_reloaded(child, failure) from failure
@@ -241,14 +248,6 @@ class Supervisor(BaseSupervisor):
         if export.state is NO_STATE:
             raise ReloadFailed(child.path, "it ended before it exported its state")
         return export.state
-
-    async def _try(self, child: Child) -> Exception | None:
-        """Start *child*, and return why it is not up, if it is not."""
-        try:
-            await self._start(child)
-        except StartError as error:
-            return child.start_error or error
-        return child.start_error
 
     def refuse_unknown(self, child: Child) -> None:
         """Raise if *child* is none of this supervisor's any more: started, it would run outside the tree."""

@@ -20,6 +20,7 @@ from supervisors import (
     ChildSpec,
     DynamicSupervisorSpec,
     MailboxClosed,
+    MailboxDepth,
     NoSuchChild,
     Ref,
     ReloadFailed,
@@ -272,7 +273,8 @@ def test_if_new_code_does_not_start_the_old_is_running_again_with_its_state(writ
     run(test)
 
 
-def test_what_waits_outlives_a_reload_that_failed(write: Write) -> None:
+@pytest.mark.parametrize("how", ["raise ValueError", "raise __import__('supervisors').Ignore"])
+def test_what_waits_outlives_a_reload_that_failed(write: Write, how: str) -> None:
     write(COUNTER)
 
     async def test() -> None:
@@ -281,16 +283,21 @@ def test_what_waits_outlives_a_reload_that_failed(write: Write) -> None:
         async with running(one(spec)) as tree, trio.open_nursery() as nursery:
             await ref.cast("sleep")
             await wait_all_tasks_blocked()
-            write(COUNTER, "2", on_start="raise ValueError")
+            write(COUNTER, "2", on_start=how)
 
             async def reload() -> None:
-                with pytest.raises(ReloadFailed):
+                with pytest.raises(ReloadFailed, match=r"ValueError|Ignore"):
                     await tree.reload_child("counter")
+
+            async def call() -> None:
+                assert await ref.call("x") == ("1", 2)
 
             nursery.start_soon(reload)
             await wait_all_tasks_blocked()
             ref.cast_nowait("waits")
-            assert await ref.call("x") == ("1", 2)
+            nursery.start_soon(call)
+            await trio.sleep(10)
+            assert tree.find("counter").mailbox == MailboxDepth(0, 1000, 0)
 
     run(test)
 
