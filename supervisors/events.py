@@ -42,9 +42,10 @@ class FailureReport:
 
     *context* is OTP's ``errorContext``: ``start_error``, a start failed; ``child_terminated``, a child ended by
     itself; ``shutdown_error``, it failed while it was being stopped; ``shutdown``, the supervisor gives up, or gives
-    this child up.  *supervisor* is a path, None above the root.  *attempt* counts the child's starts; *uptime* is in
-    seconds, None if it never came up; *budget_left* is None for what no budget is charged with; *next_delay* is
-    in seconds, None where no restart has been decided on.
+    this child up.  *supervisor* is a path, None above the root.  *attempt* is the number of the start that failed, or
+    of whose life ended: of all starts of the child from 1, also those by hand or with a group.  *uptime* is in seconds,
+    None if it never came up; *budget_left* is None for what no budget is charged with; *next_delay* is in seconds, None
+    where no restart has been decided on.
 
     Source: ``report_error/4`` in ``supervisor.erl`` of Erlang/OTP.
     """
@@ -107,7 +108,10 @@ class Ignored:
 
 @attrs.frozen
 class RestartDelayed:
-    """A child with a backoff failed *failures* times in a row and is started again in *delay* seconds."""
+    """A child with a backoff failed *failures* times in a row and is started again in *delay* seconds.
+
+    *failures* begins anew after the healthy uptime; the *attempt* of the report does not.
+    """
 
     path: str
     kind: Kind
@@ -120,7 +124,10 @@ class RestartDelayed:
 
 @attrs.frozen
 class Restarting:
-    """A restart without delay is about to be made; *left* more are allowed (``None``: not charged to a budget)."""
+    """A restart without delay is about to be made; *left* more are allowed (``None``: not charged to a budget).
+
+    *attempt* is that of the report: the number of the start that failed or whose life ended.
+    """
 
     path: str
     kind: Kind

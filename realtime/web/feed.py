@@ -128,7 +128,8 @@ def _log(event: Event) -> None:
         logger.error(
             "child_restart_delayed",
             path=event.path,
-            attempt=event.failures,
+            attempt=None if event.report is None else event.report.attempt,
+            failures=event.failures,
             next_delay_s=round(event.delay, 3),
             cause=repr(event.error),
         )

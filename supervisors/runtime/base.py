@@ -138,7 +138,7 @@ class BaseSupervisor(Loop):
 
     def _announce_restart(self, child: Child, error: Exception | None, uptime: float | None, left: int | None) -> None:
         now, told = trio.current_time(), self._report(child, uptime, 0.0)
-        self.context.emit(Restarting(child.path, child.kind, child.restarts, left, error, now, told))
+        self.context.emit(Restarting(child.path, child.kind, child.attempt, left, error, now, told))
 
     def _report(self, child: Child, uptime: float | None, next_delay: float) -> FailureReport:
         if uptime is None:

@@ -218,6 +218,21 @@ async def test_a_crash_is_reported_with_the_four_fields_and_what_comes_next() ->
 
 
 @virtual_time
+async def test_an_attempt_is_a_start_of_the_child_whoever_asked_for_it_and_however_it_is_started_again() -> None:
+    async with running(one(Lives().spec("a", backoff=Backoff(first=1, healthy_uptime=5))), random=lambda: 1.0) as tree:
+        await tree.restart_child("a")
+        for seconds in (9, 0, 9):
+            await trio.sleep(seconds)
+            await tree.wait_for_state("a", "running")
+            await tree.crash_and_wait("a", Crash())
+        await tree.wait_for_state("a", "running")
+        told = [event for event in tree.events if isinstance(event, Restarting | RestartDelayed)]
+        assert [type(event) for event in told] == [Restarting, RestartDelayed, Restarting]
+        assert [event.report.attempt for event in told if event.report is not None] == [2, 3, 4]
+        assert [event.attempt for event in told if isinstance(event, Restarting)] == [2, 4]
+
+
+@virtual_time
 async def test_a_failed_start_and_its_delay_are_reported() -> None:
     spec = Lives().spec("a", fails={2}, backoff=Backoff(first=8, maximum=8))
     async with running(one(spec), random=lambda: 0.5) as tree:
