@@ -241,7 +241,7 @@ class Connection:
         """The peer is done with us: nothing more is sent but the rest of a write and the answer to its Close."""
         vanished = peer.code == _VANISHED
         self.closed = self.closed or Closed(peer.code, peer.reason, "nobody" if vanished else "client")
-        self.outbox.discard()
+        self.outbox.discard(rest=False)
         self._limit(0.0 if vanished or self._broken else ABORT_SECONDS)
 
     async def _part(self, cancelled: bool) -> None:
@@ -266,6 +266,13 @@ class Connection:
             self.outbox.discard()
 
     # --- what others tell it to do: from any task of the loop, never blocking, never failing ---
+
+    def owe(self, rest: Frame) -> None:
+        """`Wire.write_nowait` cut a frame off: *rest* is what goes out next, and nothing before it."""
+        # Neither is a Close frame possible before: the write comes to its end with the send actor's next one.
+        self._writing = True
+        self.wire.owe(rest)
+        self.outbox.begin(rest)
 
     def reply(self, message: bytes, *, begins: str | None = None) -> None:
         """Send *message*, encoded JSON, in order; it is never dropped. See `Outbox.reply` for *begins*."""

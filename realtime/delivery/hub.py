@@ -1,9 +1,10 @@
 """Topics and their subscribers, and the flusher that brings the one to the other.
 
 Publishing numbers a message, encodes it once and wakes the flusher, the hub's one task. Per tick, not per
-message, it offers all that is pending on a topic to each subscriber's outbox. The hub itself is an object, not a
-task: its topics, subscribers and pending messages outlive a crash of the flusher, and its next incarnation
-carries on where the last one stopped.
+message, it joins all that is pending on a topic, and writes it at once to each subscriber that has nothing
+waiting; what a socket does not take, and what comes for one that lags, goes to the outbox. The hub itself is an
+object, not a task: its topics, subscribers and pending messages outlive a crash of the flusher, and its next
+incarnation carries on where the last one stopped.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from realtime.delivery.catalogue import Catalogue
 from realtime.delivery.catalogue import UnknownTopic as UnknownTopic
 from realtime.delivery.connection import Connection
 from realtime.delivery.registry import Registry
-from realtime.delivery.topics import Subscription, Topic, TopicStatistics
+from realtime.delivery.topics import Delivered, Subscription, Topic, TopicStatistics
 from realtime.delivery.wakeup import Wakeup
 from realtime.messages import CloseCode
 from realtime.policy import limits
 from realtime.policy.lag import Overflow
 from realtime.settings import TopicSettings
 
-# Subscribers served between two checkpoints of the flusher: about a millisecond.
+# Small writes between two checkpoints of the flusher, or as much other work: about a millisecond.
 STEPS_PER_CHECKPOINT: Final = 256
 # What may be pending on one topic before a publisher delivers it itself, in line: the flusher may be waiting
 # to be restarted, or a publisher may publish without a checkpoint. No more than a quarter of an outbox, so
@@ -56,6 +57,8 @@ class HubStatistics:
     published: int
     deliveries: int
     """Offers of what was pending on a topic to one subscriber."""
+    written: int
+    """Those of them of which the socket took everything at once, so that nothing had to wait."""
     dropped: int
     pending: int
     """Messages that the flusher has not taken up yet."""
@@ -80,6 +83,7 @@ class Hub(Registry):
         self._fault: Exception | None = None
         self._published = 0
         self._deliveries = 0
+        self._written = 0
 
     # --- topics ---
 
@@ -93,6 +97,12 @@ class Hub(Registry):
         if topic is not None:
             topic.kept = False
             self._catalogue.forget_if_unused(topic)
+
+    def flush(self, name: str) -> None:
+        """Hand on what is pending on *name*, here and now: what a subscriber is sent after this comes after it."""
+        topic = self._catalogue.find(name)
+        if topic is not None:
+            self._flush(topic)
 
     def forget(self, name: str) -> None:
         """Do not send what was published on *name* so far to later subscribers: it is no longer the state."""
@@ -209,21 +219,22 @@ class Hub(Registry):
                 await trio.lowlevel.checkpoint()
                 steps = 0
 
-    def _deliver(self, topic: Topic, max_steps: int | None) -> int:
-        """Carry on with *topic*; what is left of it takes its turn behind the others."""
+    def _deliver(self, topic: Topic, max_work: int | None) -> int:
+        """Carry on with *topic*; what is left of it takes its turn behind the others. Returns the work it was."""
         try:
-            steps = topic.deliver(max_steps)
+            done = topic.deliver(max_work)
         except Exception as error:
             # Not the publisher's fault, nor the next subscriber's: the flusher raises it, for its supervisor.
             self._fault = self._fault or error
             self._wakeup.wake()
-            steps = 1
+            done = Delivered(1, 1, 0)
         finally:
             self._unfinished.pop(topic, None)
             if topic.unfinished:
                 self._unfinished[topic] = None
-        self._deliveries += steps
-        return steps
+        self._deliveries += done.offered
+        self._written += done.written
+        return done.work
 
     def _flush(self, topic: Topic) -> None:
         """Deliver all that is on its way, here and now."""
@@ -296,6 +307,7 @@ class Hub(Registry):
             topics=len(topics),
             published=self._published,
             deliveries=self._deliveries,
+            written=self._written,
             dropped=self._catalogue.dropped_by_forgotten + sum(topic.dropped for topic in topics),
             pending=sum(len(topic.pending) for topic in topics),
         )

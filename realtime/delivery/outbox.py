@@ -3,7 +3,8 @@
 It is a bounded memory channel whose receiver is the send actor. What differs from Trio's own: an offer never
 blocks, the topic's policy decides what becomes of it when there is no room; it is bounded by bytes as well as
 by messages; and it has a control lane. Pongs, pings and the aborting closes overtake what waits; replies,
-gaps and every other close keep their place behind it.
+gaps and every other close keep their place behind it. Nothing overtakes the rest of a frame that is partly
+written.
 """
 
 from __future__ import annotations
@@ -65,9 +66,10 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         "_ping",
         "_pongs",
         "_queue",
-        "_ready",
         "_room",
+        "max_bytes",
         "pings_taken",
+        "ready",
     )
 
     def __init__(
@@ -78,8 +80,11 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         batch_bytes: int = BATCH_BYTES,
     ) -> None:
         self._queue = MessageQueue(max_messages, max_bytes)
+        self.max_bytes = max_bytes
         self._batch_bytes = batch_bytes
-        self._ready = Wakeup()
+        #: Where the receiver sleeps or rests, and it does that only while nothing waits: whatever is put in, and the
+        #: close, wakes it at once.
+        self.ready = Wakeup()
         # Where publishers and the reader wait for room; made when the first one has to.
         self._room: trio.lowlevel.ParkingLot | None = None
         # By opcode: the answer to the latest Ping frame, and to the latest `ping` message.
@@ -100,26 +105,31 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         if self._close is not None:
             return None
         verdict = self._queue.offer(message)
-        self._ready.wake()
+        self.ready.wake()
         return verdict
+
+    def begin(self, rest: Frame) -> None:
+        """Put *rest*, of a message that is partly written, before all else; only for an outbox that is `idle`."""
+        self._queue.begin(rest)
+        self.ready.wake()
 
     def reply(self, frame: Frame, *, begins: str | None = None) -> None:
         """Queue *frame* in order, even beyond the bounds; *begins* names the topic whose subscription it confirms."""
         if self._close is None:
             self._queue.append(frame if begins is None else Confirmation(begins, frame))
-            self._ready.wake()
+            self.ready.wake()
 
     def pong(self, frame: Frame) -> None:
         """Answer a ping with *frame*, a Pong or a text message, ahead of what waits; of each kind the latest waits."""
         if self._close is None:
             self._pongs[frame.opcode] = frame
-            self._ready.wake()
+            self.ready.wake()
 
     def ping(self, *frames: Frame) -> None:
         """Ping with *frames*, ahead of what waits; they replace a ping that has not gone out yet."""
         if self._close is None:
             self._ping = frames
-            self._ready.wake()
+            self.ready.wake()
 
     def close(self, code: int, reason: str = "") -> bool:
         """Take nothing more, and end with *code*: after what waits, or at once if *code* is one of
@@ -134,20 +144,25 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         if code in ABORTING:
             self._forget()
         self._unpark()
-        self._ready.wake()
+        self.ready.wake()
         return True
 
-    def discard(self) -> None:
+    def discard(self, *, rest: bool = True) -> None:
         """Forget everything and take nothing more: there is nobody left to send it to.
+
+        Args:
+          rest: also what `begin` was given, without which not even a Close frame can be sent.
 
         A receiver that rests is not called any more; one that waits learns of the end.
         """
         if self._close is None:
             self._close = (CloseCode.NORMAL, "")
-        self._ready.forget()
+        self.ready.forget()
         self._forget()
+        if rest:
+            self._queue.take_rest()
         self._unpark()
-        self._ready.wake()
+        self.ready.wake()
 
     # --- what is taken out ---
 
@@ -164,7 +179,7 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._empty:
             while self._empty:
-                await self._ready.sleep()
+                await self.ready.sleep()
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
         taken = self.receive_nowait()
@@ -174,7 +189,7 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
 
     def receive_nowait(self) -> list[Frame]:
         """What `receive` would return now; empty if nothing waits."""
-        taken = [*self._pongs.values(), *self._ping]
+        taken = [*self._queue.take_rest(), *self._pongs.values(), *self._ping]
         if taken:
             self.pings_taken += bool(self._ping)
             self._pongs.clear()
@@ -189,9 +204,9 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         Raises:
           trio.BusyResourceError: a task is receiving, or rests already.
         """
-        self._ready.leave(start)
+        self.ready.leave(start)
         if not self._empty:
-            self._ready.wake()
+            self.ready.wake()
 
     async def aclose(self) -> None:
         """The receiver's end: `discard`, and a checkpoint as everywhere in Trio."""
@@ -250,7 +265,7 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
     @property
     def idle(self) -> bool:
         """Whether it is open, nothing waits, and the receiver sleeps or rests: nobody is writing to the socket."""
-        return self._empty and self._ready.asleep
+        return self.ready.asleep
 
     def statistics(self) -> OutboxStatistics:
         """A frozen snapshot."""

@@ -50,6 +50,9 @@ class MessageQueue:
     The bounds count messages and their bytes. Replies count into the bytes but are never refused: who makes
     them stops at a number of them. Gaps are bounded by what they stand between: there is one more than queued
     messages of a topic at most.
+
+    Of a message that is partly written already the rest can stand at the head. It counts as a message, but nothing
+    can be done about it any more: no policy drops it, nothing overtakes it, and only who hangs up forgets it.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class MessageQueue:
         "_held",
         "_items",
         "_latest",
+        "_rest",
         "_strands",
         "bytes",
         "conflated",
@@ -85,6 +89,7 @@ class MessageQueue:
         self._dead = 0
         # Per slot, the queued message that the next one of that slot replaces.
         self._latest: dict[tuple[str, str | None], Message] = {}
+        self._rest: Frame | None = None
         # Per topic, what is queued of it; None until something does not fit.
         self._strands: dict[str, _Strand] | None = None
         # Patient messages for which there was no room, in order; bounded by the publishers that wait for
@@ -93,7 +98,7 @@ class MessageQueue:
 
     def __len__(self) -> int:
         """How many frames `take` would return without a limit."""
-        return len(self._items) - self._dead
+        return len(self._items) - self._dead + (self._rest is not None)
 
     @property
     def held(self) -> int:
@@ -132,6 +137,23 @@ class MessageQueue:
         self.dropped += verdict.dropped
         return verdict
 
+    def begin(self, rest: Frame) -> None:
+        """Put *rest*, of a message that is partly written, before all else, whatever the bounds."""
+        if self._rest is not None or self._items:
+            raise ValueError("what is partly written comes first: nothing can be queued before it")
+        self._rest = rest
+        self.messages += 1
+        self.bytes += len(rest.data)
+
+    def take_rest(self) -> list[Frame]:
+        """Remove and return what `begin` was given, if it is still there; to be written before anything."""
+        rest, self._rest = self._rest, None
+        if rest is None:
+            return []
+        self.messages -= 1
+        self.bytes -= len(rest.data)
+        return [rest]
+
     def append(self, reply: Frame | Confirmation) -> None:
         """Queue *reply* in order, whatever the bounds."""
         frame = reply.frame if isinstance(reply, Confirmation) else reply
@@ -143,7 +165,7 @@ class MessageQueue:
 
     def take(self, max_bytes: int) -> list[Frame]:
         """Remove and return what comes next, in order: at least one frame if there is any, *max_bytes* at
-        most.
+        most. Not what `take_rest` is for.
 
         Held messages move up into the room that this makes.
         """
@@ -172,13 +194,15 @@ class MessageQueue:
         self._held = deque(message for message in self._held if topic not in (None, message.topic))
 
     def clear(self) -> None:
-        """Forget everything; the counters of losses stay."""
+        """Forget everything but what `begin` was given; the counters of losses stay."""
         self._items.clear()
         self._gone.clear()
         self._latest.clear()
         self._held.clear()
         self._strands = None
         self._dead = self.messages = self.bytes = self.replies = 0
+        if self._rest is not None:
+            self.messages, self.bytes = 1, len(self._rest.data)
 
     # --- the two ends ---
 

@@ -9,13 +9,16 @@ every message once and in order, whoever carries it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from itertools import islice
+from operator import length_hint
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 import trio
 
 from realtime import messages
 from realtime.delivery import frames
+from realtime.delivery.batch import Batch
 from realtime.delivery.message import Message
 from realtime.messages import CloseCode
 from realtime.policy import lag
@@ -27,7 +30,13 @@ if TYPE_CHECKING:
 
 # Values remembered for those who subscribe later, one per key, those last updated: as many as a new
 # subscriber can be sent at once and still have most of its outbox for what follows.
-RETAINED_KEYS = 100
+RETAINED_KEYS: Final = 100
+# What costs as much as a small write, some 4 us: so many bytes more in it, and so many messages queued.
+BYTES_PER_WORK: Final = 16 * 1024
+QUEUED_PER_WORK: Final = 4
+# Subscribers served before the work is counted: few enough that it is not far beyond its limit then, and so many
+# that counting costs 1 % of it.
+STRIDE: Final = 32
 
 
 @attrs.frozen
@@ -38,6 +47,17 @@ class Subscription:
     epoch: str
     offset: int
     conflate: bool
+
+
+class Delivered(NamedTuple):
+    """What one call of `Topic.deliver` did."""
+
+    work: int
+    """In units of one small write."""
+    offered: int
+    """Subscribers that it came to."""
+    written: int
+    """Those of them to whose socket all went at once."""
 
 
 @attrs.frozen
@@ -95,7 +115,7 @@ class Topic:
         self.retained: dict[str | None, Message] = {}
         #: Where tasks wait for somebody to subscribe; made when the first one does.
         self.arrivals: trio.lowlevel.ParkingLot | None = None
-        self._batch: tuple[Message, ...] = ()
+        self._batch = Batch(())
         self._due: Iterator[Connection] | None = None
 
     # --- publishing ---
@@ -139,32 +159,65 @@ class Topic:
         """Whether anything is still on its way."""
         return self._due is not None or bool(self.pending)
 
-    def deliver(self, max_steps: int | None = None) -> int:
-        """Offer what is pending to the subscribers, to *max_steps* of them or to all; return to how many.
+    def deliver(self, max_work: int | None = None) -> Delivered:
+        """Deliver what is pending to the subscribers, until all is done or about *max_work*, and tell what was.
 
         What is left when it returns, or raises, is carried on by the next call. A subscriber whose outbox
         fails is closed with 1011, so that what it misses is no secret, and the failure is raised.
         """
-        steps = 0
-        while self.unfinished and (max_steps is None or steps < max_steps):
-            connection = self._next()
-            if connection is not None and connection in self.subscribers:
-                self._offer(connection, self._batch)
-                steps += 1
-        return steps
+        work = served = written = 0
+        while self.unfinished and (max_work is None or work < max_work):
+            if self._due is None:
+                self._batch = Batch(self.pending)
+                self._due = iter(list(self.subscribers))
+                self.pending.clear()
+                self.pending_bytes = 0
+            weight = 1 + len(self._batch.data) // BYTES_PER_WORK
+            few = STRIDE if max_work is None else min(STRIDE, -((work - max_work) // weight))
+            before = length_hint(self._due)
+            waited, absent = self._serve(islice(self._due, few))
+            after = length_hint(self._due)
+            work += (before - after) * weight + waited * len(self._batch.messages) // QUEUED_PER_WORK
+            served += before - after - absent
+            written += before - after - absent - waited
+            if not after:
+                self._due = None
+                self._batch = Batch(())
+        return Delivered(work, served, written)
 
-    def _next(self) -> Connection | None:
-        """Whose turn it is; None between two deliveries."""
-        if self._due is None:
-            self._batch = tuple(self.pending)
-            self._due = iter(list(self.subscribers))
-            self.pending.clear()
-            self.pending_bytes = 0
-        connection = next(self._due, None)
-        if connection is None:
-            self._due = None
-            self._batch = ()
-        return connection
+    def _serve(self, connections: Iterable[Connection]) -> tuple[int, int]:
+        """Write the batch to the idle ones at once, and queue it with the others, or what is left of it.
+
+        Returns for how many something waits now, and how many do not subscribe any more.
+        """
+        batch, data, largest = self._batch, self._batch.data, self._batch.largest
+        size = len(data)
+        subscribers = self.subscribers
+        waited = absent = 0
+        # Each look-up in here is 0.5 % of a delivery, each call 2 %.
+        for connection in connections:
+            if connection not in subscribers:
+                absent += 1
+                continue
+            outbox = connection.outbox
+            # It is idle: with nothing before it in the outbox, and nothing under way, this is the place of the batch
+            # in the order. What could not wait in the outbox whole is not begun.
+            if outbox.ready.sleeper is not None and largest <= outbox.max_bytes:
+                taken = connection.wire.write_nowait(data)
+                if taken == size:
+                    continue
+                self._queue(connection, batch, taken)
+            else:
+                self._offer(connection, batch.messages)
+            waited += 1
+        return waited, absent
+
+    def _queue(self, connection: Connection, batch: Batch, taken: int) -> None:
+        """Let what is left of *batch*, of which *taken* bytes are written, wait in the outbox."""
+        rest, messages = batch.left(taken)
+        if rest is not None:
+            connection.owe(rest)
+        self._offer(connection, messages)
 
     def _offer(self, connection: Connection, batch: Iterable[Message]) -> None:
         try:
