@@ -12,6 +12,18 @@ from realtime.ports import StoreError
 APPLICATION_ID = 0x52544556
 """'RTEV': marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id)."""
 
+TASKS = """CREATE TABLE tasks (
+    task_id TEXT PRIMARY KEY,
+    job TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    ended_at TEXT,
+    progress TEXT NOT NULL,
+    error TEXT,
+    result TEXT
+) WITHOUT ROWID"""
+"""Ids ascend with time, so the key's own order is that of a list. The last three are JSON."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # epoch: names the numbering of offsets.
@@ -40,6 +52,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (tag, "offset")
         ) WITHOUT ROWID""",
     ),
+    (TASKS, "CREATE INDEX tasks_running ON tasks (state) WHERE state = 'running'"),
 )
 
 

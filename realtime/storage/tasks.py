@@ -1,0 +1,160 @@
+"""What became of the tasks: a bounded history, in the file of the events or in memory.
+
+Two writes for each task, at its beginning and at its end, on a connection of its own: the events' writer is never
+waited for longer than one of its commits.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+import structlog
+import trio
+
+from realtime.messages import encode
+from realtime.policy.progress import Progress, TaskError, TaskRecord
+from realtime.ports import StoreError, StoreStopped
+from realtime.storage import schema
+from realtime.storage.database import BUSY_TIMEOUT
+
+MAX_TASKS: Final = 10_000
+"""Tasks remembered; beyond it the oldest that have ended are forgotten."""
+
+MEMORY: Final = ":memory:"
+
+_COLUMNS: Final = "task_id, job, state, created_at, ended_at, progress, error, result"
+
+T = TypeVar("T")
+logger = structlog.get_logger("realtime.storage")
+
+
+class TaskStore:
+    """The history of tasks in the database *path*, whose schema the event store has brought up to date.
+
+    Args:
+      path: ``:memory:`` keeps it while the object lives.
+      max_tasks: how many are remembered.
+    """
+
+    def __init__(self, path: str, *, max_tasks: int = MAX_TASKS) -> None:
+        self._path = path
+        self._max_tasks = max_tasks
+        self._connection: sqlite3.Connection | None = None
+        self._seen = False
+        # One connection, so one thread at a time.
+        self._limiter = trio.CapacityLimiter(1)
+
+    async def run(
+        self,
+        *,
+        stopping: trio.Event | None = None,
+        task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Keep the history open until *stopping* is set or the task is cancelled: the supervised child.
+
+        Tasks that an earlier process left running are `interrupted` from now on.
+
+        Raises:
+          StoreError: the database cannot be opened.
+        """
+        interrupted = await self._in_thread(self._open)
+        if interrupted:
+            logger.warning("tasks_interrupted", tasks=interrupted)
+        task_status.started(self)
+        try:
+            await (trio.Event() if stopping is None else stopping).wait()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._close, limiter=self._limiter)
+
+    def _open(self) -> int:
+        if self._connection is None:
+            self._connection = sqlite3.connect(
+                self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA synchronous = FULL")
+            if self._path == MEMORY:
+                self._connection.execute(schema.TASKS)
+        if self._seen:  # a restart of the child: the tasks of this process go on
+            return 0
+        self._seen = True
+        return self._connection.execute(
+            "UPDATE tasks SET state = 'interrupted', ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+            " WHERE state = 'running'"
+        ).rowcount
+
+    def _close(self) -> None:
+        if self._connection is not None and self._path != MEMORY:
+            self._connection.close()
+            self._connection = None
+
+    # --- used by whoever runs tasks: each runs in a thread, and raises StoreStopped or StoreError ---
+
+    async def add(self, task: TaskRecord) -> None:
+        """Remember a task that begins. A checkpoint; what is done when it returns survives a kill."""
+        await self._write(f"INSERT INTO tasks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _row(task))
+        await self._write(
+            "DELETE FROM tasks WHERE task_id IN (SELECT task_id FROM tasks WHERE state <> 'running'"
+            " ORDER BY task_id LIMIT max(0, (SELECT count(*) FROM tasks) - ?))",
+            (self._max_tasks,),
+        )
+
+    async def end(self, task: TaskRecord) -> None:
+        """Remember how a task ended. A checkpoint; what is done when it returns survives a kill."""
+        row = _row(task)
+        await self._write(
+            "UPDATE tasks SET job = ?, state = ?, created_at = ?, ended_at = ?, progress = ?, error = ?, result = ?"
+            " WHERE task_id = ?",
+            (*row[1:], row[0]),
+        )
+
+    async def get(self, task_id: str) -> TaskRecord | None:
+        """The task with this id, or None. A checkpoint."""
+        found = await self._read(f"SELECT {_COLUMNS} FROM tasks WHERE task_id = ?", (task_id,))
+        return _record(found[0]) if found else None
+
+    async def newest(self, limit: int) -> list[TaskRecord]:
+        """At most *limit* tasks, the newest first. A checkpoint."""
+        found = await self._read(f"SELECT {_COLUMNS} FROM tasks ORDER BY task_id DESC LIMIT ?", (limit,))
+        return [_record(row) for row in found]
+
+    async def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        await self._in_thread(lambda: self._execute(statement, values))
+
+    async def _read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return await self._in_thread(lambda: self._execute(statement, values))
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            raise StoreStopped("the history of tasks is not open")
+        return self._connection.execute(statement, values).fetchall()
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        try:
+            return await trio.to_thread.run_sync(function, limiter=self._limiter)
+        except sqlite3.Error as error:
+            raise StoreError(f"the history of tasks in {self._path} cannot be used: {error}") from error
+
+
+def _row(task: TaskRecord) -> tuple[str | None, ...]:
+    error = None if task.error is None else encode(task.error).decode()
+    result = None if task.result is None else encode(task.result).decode()
+    progress = encode(task.progress).decode()
+    return task.task_id, task.job, task.state, task.created_at, task.ended_at, progress, error, result
+
+
+def _record(row: tuple[Any, ...]) -> TaskRecord:
+    task_id, job, state, created_at, ended_at, progress, error, result = row
+    return TaskRecord(
+        task_id=task_id,
+        job=job,
+        state=state,
+        created_at=created_at,
+        ended_at=ended_at,
+        progress=msgspec.json.decode(progress, type=Progress),
+        error=None if error is None else msgspec.json.decode(error, type=TaskError),
+        result=None if result is None else msgspec.json.decode(result),
+    )
