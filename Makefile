@@ -39,6 +39,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	find supervisors realtime tests docs -name '*.py' | xargs $(BIN)/flake8-async --enable=$(ASYNC_RULES)
 	$(BIN)/mypy
+	$(BIN)/mypy $$(find docs/examples -name '*.py')
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench supervisors

@@ -33,4 +33,4 @@ async def test_the_last_word_is_not_the_highest() -> None:
     ]
     async with running(SupervisorSpec([ChildSpec("highest", Highest, ref=highest), *tellers])):
         await trio.sleep(2)
-        assert await highest.call("?") == 4
+        assert await highest.call(0) == 4
