@@ -146,6 +146,7 @@ class _Running:
     cancelled: bool = False
     watchers: set[str] = attrs.field(factory=set)  # ids of connections, some of which may be gone
     progress: ProgressEmitter | None = None
+    over: trio.Event = attrs.field(factory=trio.Event)
 
     def current(self) -> TaskRecord:
         if self.progress is None or self.record.ended:
@@ -252,6 +253,17 @@ class TaskManager:
         if found is None:
             raise UnknownTask(task_id)
         return found
+
+    async def wait(self, task_id: str) -> TaskRecord:
+        """The task once it has ended, at once if it has. A checkpoint.
+
+        Raises:
+          UnknownTask: there is none with this id.
+        """
+        task = self._running.get(task_id)
+        if task is not None:
+            await task.over.wait()
+        return await self.get(task_id)
 
     async def newest(self, limit: int) -> list[TaskRecord]:
         """At most *limit* tasks, the newest first, those that run as they are now. A checkpoint."""
@@ -370,6 +382,7 @@ class TaskManager:
             if connection is not None:
                 connection.close(CloseCode.NORMAL, state)
         task.watchers.clear()
+        task.over.set()
         if len(self._recent) > RECENT:
             oldest = next(iter(self._recent))
             del self._recent[oldest]

@@ -43,9 +43,7 @@ class Stage:
 
     async def ended(self, task_id):
         """The task, once it has ended."""
-        while not (task := await self.manager.get(task_id)).ended:
-            await trio.sleep(0.01)
-        return task
+        return await self.manager.wait(task_id)
 
 
 @pytest.fixture
@@ -204,7 +202,7 @@ async def test_whoever_only_watches_is_closed_after_the_outcome(autojump_clock, 
 
 
 async def test_a_plain_function_runs_in_a_thread_and_ends_at_its_next_word_when_cancelled(stage):
-    threads, over = [], threading.Event()
+    threads, begun, over = [], threading.Event(), threading.Event()
     go_on = threading.Event()
 
     @job("in_thread")
@@ -212,6 +210,7 @@ async def test_a_plain_function_runs_in_a_thread_and_ends_at_its_next_word_when_
         threads.append(threading.current_thread())
         try:
             progress.update(percent=0)
+            begun.set()
             assert go_on.wait(10)
             progress.update(percent=times)
         except TaskEnded:
@@ -220,8 +219,7 @@ async def test_a_plain_function_runs_in_a_thread_and_ends_at_its_next_word_when_
     stage.manager.register(in_thread)
     task = await stage.manager.start("in_thread", {"times": 3})
     with trio.fail_after(10):
-        while (await stage.manager.get(task.task_id)).progress.percent is None:
-            await trio.to_thread.run_sync(over.wait, 0.01)
+        await trio.to_thread.run_sync(begun.wait)
     await stage.manager.cancel(task.task_id)
     await trio.testing.wait_all_tasks_blocked()
     assert (await stage.manager.get(task.task_id)).state == "cancelled"
@@ -233,9 +231,9 @@ async def test_a_plain_function_runs_in_a_thread_and_ends_at_its_next_word_when_
 @pytest.mark.parametrize(
     ("params", "error"),
     [
-        ({"upto": "three"}, "params.upto: expected `int`, got `str`"),
-        ({"up_to": 3}, "params.up_to is not known to count"),
-        ({"progress": 3}, "params.progress is not known to count"),
+        ({"upto": "three"}, r"params\.upto: expected `int`, got `str`"),
+        ({"up_to": 3}, r"params\.up_to is not known to count"),
+        ({"progress": 3}, r"params\.progress is not known to count"),
     ],
 )
 async def test_a_bad_parameter_is_named(autojump_clock, stage, params, error):
@@ -249,13 +247,13 @@ async def test_a_missing_parameter_is_named(autojump_clock, stage):
     async def wants(progress, *, this): ...
 
     stage.manager.register(wants)
-    with pytest.raises(BadField, match="params.this is missing; wants needs it"):
+    with pytest.raises(BadField, match=r"params\.this is missing; wants needs it"):
         await stage.manager.start("wants")
 
 
 async def test_an_unknown_job_is_named_with_those_that_are_known(autojump_clock, stage):
     stage.manager.register(count)
-    with pytest.raises(UnknownJob, match="'cuont' is not known.*count"):
+    with pytest.raises(UnknownJob, match=r"'cuont' is not known.*count"):
         await stage.manager.start("cuont")
 
 

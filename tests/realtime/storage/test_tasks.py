@@ -81,7 +81,8 @@ async def test_what_a_killed_process_left_running_is_interrupted(nursery, path):
     store = await nursery.start(TaskStore(path).run)
     interrupted, completed = await store.get("t0001"), await store.get("t0002")
     assert (interrupted.state, completed.state) == ("interrupted", "completed")
-    assert len(interrupted.ended_at) == len(AT) and interrupted.ended_at.endswith("Z")
+    assert len(interrupted.ended_at) == len(AT)
+    assert interrupted.ended_at.endswith("Z")
 
 
 async def test_a_restart_of_the_child_interrupts_nothing(nursery, path):
