@@ -1,32 +1,84 @@
-"""``python -m tests.bench supervisors [--json]``: figures as ratios against floors and peers of the same run."""
+"""``python -m tests.bench supervisors|fanout [--json]``: figures as ratios against floors and peers of the same run."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import sys
+from pathlib import Path
+from typing import Any
 
-from tests.bench import supervisors
+from tests.bench import fanout, supervisors
+from tests.bench.contenders import CONTENDERS
+from tests.bench.figures import markdown, report
+from tests.bench.goals import GOALS
+from tests.bench.processes import cores, raise_file_limit
 from tests.bench.runner import measure, table
+from tests.bench.versions import versions
 
-SUITES = {"supervisors": supervisors.SUITE}
+
+def run_supervisors(options: argparse.Namespace) -> None:
+    figures = []
+    for case in supervisors.SUITE.cases:
+        if options.only in case.name:
+            print(f"{case.name} ...", file=sys.stderr, flush=True)
+            figures.append(measure(supervisors.SUITE, case, options.pairs, peers=not options.no_peers))
+    print(json.dumps(figures, indent=2) if options.json else table(figures))
+
+
+def run_fanout(options: argparse.Namespace) -> None:
+    names = list(CONTENDERS) if options.servers is None else options.servers.split(",")
+    if unknown := [name for name in names if name not in CONTENDERS]:
+        sys.exit(f"no such server: {', '.join(unknown)}; all are: {', '.join(CONTENDERS)}")
+    cores()
+    raise_file_limit()
+    pairs = options.pairs or (2 if options.quick else 10)
+    runs = fanout.measure(names, options.only, pairs, fanout.QUICK if options.quick else fanout.Scale())
+    data = report(runs, GOALS, about(names, pairs))
+    if options.out is not None:
+        options.out.write_text(json.dumps(data, indent=1) + "\n")
+    print(json.dumps(data, indent=1) if options.json else markdown(data))
+
+
+def about(names: list[str], pairs: int) -> dict[str, Any]:
+    """Where and with what these figures came to be."""
+    return {
+        "command": " ".join(["python -m tests.bench", *sys.argv[1:]]),
+        "machine": f"{_processor()}, Linux {platform.release()}, 2 of its cores used",
+        "versions": ", ".join(f"{name} {number}" for name, number in versions(names).items()),
+        "pairs": pairs,
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(": ")[2]
+    return platform.machine()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("suite", choices=sorted(SUITES))
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")
-    parser.add_argument("--pairs", type=int, default=10, help="interleaved pairs of each measurement (default: 10)")
-    parser.add_argument("--only", metavar="TEXT", default="", help="measure only what has TEXT in its name")
-    parser.add_argument("--no-peers", action="store_true", help="leave out other libraries")
+    suites = parser.add_subparsers(dest="suite", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
+    common.add_argument("--only", metavar="TEXT", default="", help="measure only what has TEXT in its name")
+
+    actors = suites.add_parser("supervisors", parents=[common], help=supervisors.__doc__)
+    actors.add_argument("--pairs", type=int, default=10, help="interleaved pairs of each measurement (default: 10)")
+    actors.add_argument("--no-peers", action="store_true", help="leave out other libraries")
+    actors.set_defaults(run=run_supervisors)
+
+    fan = suites.add_parser("fanout", parents=[common], help="WebSocket fan-out")
+    fan.add_argument("--pairs", type=int, help="interleaved runs of each server (default: 10, with --quick 2)")
+    fan.add_argument("--servers", metavar="A,B", help=f"only these of: {', '.join(CONTENDERS)}")
+    fan.add_argument("--quick", action="store_true", help="shorter runs, to see where one stands")
+    fan.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON to FILE as well")
+    fan.set_defaults(run=run_fanout)
+
     options = parser.parse_args()
-    suite = SUITES[options.suite]
-    figures = []
-    for case in suite.cases:
-        if options.only in case.name:
-            print(f"{case.name} ...", file=sys.stderr, flush=True)
-            figures.append(measure(suite, case, options.pairs, peers=not options.no_peers))
-    print(json.dumps(figures, indent=2) if options.json else table(figures))
+    options.run(options)
 
 
 if __name__ == "__main__":
