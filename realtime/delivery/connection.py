@@ -41,7 +41,8 @@ LAST_WORD_SECONDS: Final = 0.5
 _NO_CODE: Final = 1005
 _VANISHED: Final = 1006
 
-Handler = Callable[[str | bytes], Awaitable[None]]
+Handler = Callable[[str | bytes], Awaitable[None] | None]
+"""What is done about one message of the client's; waited for if it returns something to wait for."""
 
 logger = structlog.get_logger("realtime.delivery")
 
@@ -189,7 +190,9 @@ class Connection:
 
     async def _handle(self, handle_message: Handler, message: str | bytes) -> None:
         try:
-            await handle_message(message)
+            work = handle_message(message)
+            if work is not None:
+                await self.wire.attend(work)
         except Exception:
             self.close(CloseCode.HANDLER_FAILED, "internal error")
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import attrs
@@ -20,6 +20,10 @@ from realtime.delivery.frames import Frame
 # The payload of a Ping: when it was made, in seconds of the trio clock. Nothing has to be remembered to learn
 # the round-trip time.
 _PING: Final = struct.Struct("!d")
+
+
+Life = Callable[[], Awaitable[object]]
+"""What goes on with a connection whose handler has returned."""
 
 
 @attrs.frozen
@@ -114,6 +118,20 @@ class Wire(abc.ABC):
           PeerClosed: the peer closed, or vanished; so does every call after it.
           PeerMisbehaved: what came was no valid frame, no UTF-8 or too big; so does every call after it.
         """
+
+    def detach(self, life: Life) -> bool:
+        """Let *life* own the wire, after the handler that does so now has returned, if the wire can outlive that.
+
+        Returns whether it can. If not nothing was done, and the handler goes on by calling *life* itself.
+        """
+        return False
+
+    async def attend(self, work: Awaitable[None]) -> None:
+        """Wait for *work*, during which `receive` is not called; cancel it if the peer leaves and it does not end.
+
+        Only for a wire that nobody reads while its owner does not: the others see by themselves that the peer left.
+        """
+        await work
 
     @abc.abstractmethod
     async def aclose(self, code: int, reason: str = "") -> None:

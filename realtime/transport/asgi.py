@@ -24,7 +24,8 @@ async def open_wire(websocket: Websocket, *, subprotocol: str | None = None, wri
     """Accept *websocket* and return its wire: of our own server if it runs on it, else one over ASGI.
 
     From then on everything is read and written through the wire, and it has to be closed by `Wire.aclose`; a
-    handler that ends without has failed, and its client is told so (1011). A checkpoint.
+    handler that ends without has failed, and its client is told so (1011), unless it left the wire to something
+    that goes on without it (`Wire.detach`). A checkpoint.
 
     Args:
       write_timeout: seconds, for a wire over ASGI; our own server's has its settings'.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -37,6 +38,11 @@ class Inbox(Generic[T]):
         """Whether the next item has to wait for room."""
         return not self._finished and (len(self._items) >= self._max_items or self._bytes >= self._max_bytes)
 
+    @property
+    def ready(self) -> bool:
+        """Whether `get` need not wait: there is an item, or the end has come."""
+        return bool(self._items) or self._finished
+
     def put(self, item: T, size: int) -> None:
         """Add *item* of *size* bytes; after the end it is dropped. See `full` and `wait_room`."""
         if not self._finished:
@@ -48,6 +54,11 @@ class Inbox(Generic[T]):
         """Nothing more comes: what is queued can still be taken. May be called again."""
         self._finished = True
         self._wake_getter()
+        self._wake_putter()
+
+    def lift(self) -> None:
+        """Have no bound any more: whoever puts sees to it by not putting."""
+        self._max_items = self._max_bytes = sys.maxsize
         self._wake_putter()
 
     async def wait_room(self) -> None:
@@ -71,6 +82,17 @@ class Inbox(Generic[T]):
             if self._arrival is None:
                 self._arrival = trio.Event()
             await self._arrival.wait()
+        return self.get_nowait()
+
+    def get_nowait(self) -> T:
+        """The next item.
+
+        Raises:
+          trio.EndOfChannel: there is none and none will come.
+          trio.WouldBlock: there is none yet.
+        """
+        if not self._items:
+            raise trio.EndOfChannel if self._finished else trio.WouldBlock
         item, size = self._items.popleft()
         self._bytes -= size
         if not self.full:

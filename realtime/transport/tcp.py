@@ -23,12 +23,12 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from realtime.delivery.wire import WriteStalled
+from realtime.delivery.wire import Life, WriteStalled
 from realtime.messages import CloseCode
 
 from .admission import Admission
 from .config import ServerConfig
-from .http import ConnectionProtocol
+from .http import HTTP1, ConnectionProtocol
 from .http2 import HTTP2
 from .stream import GuardedStream
 from .tasks import ConnectionContext, ConnectionTasks
@@ -62,7 +62,9 @@ async def run_connection(
     transport = transport_of(stream)
     with structlog.contextvars.bound_contextvars(connection_id=id):
         try:
-            await GuardedTCPServer(service, stream, id, stopping).run()
+            server = GuardedTCPServer(service, stream, id, stopping)
+            await server.run()
+            await server.live_on()
         except* Exception as failures:
             _log.error("connection failed", exc_info=failures)
         finally:
@@ -73,6 +75,10 @@ async def run_connection(
 def transport_of(stream: Stream) -> GuardedStream:
     """The socket below *stream*."""
     return stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+
+
+def _cancelled() -> bool:
+    return trio.current_effective_deadline() == -math.inf
 
 
 class GuardedTCPServer(TCPServer):
@@ -91,7 +97,9 @@ class GuardedTCPServer(TCPServer):
             service.hypercorn,
             {"realtime.connection": id, "realtime.stopping": stopping},
         )
+        self._life: Life | None = None
         self._begun = False
+        self._ended = False
         self._idle = True
         self._between_requests = False
         self._receiving = False
@@ -106,14 +114,43 @@ class GuardedTCPServer(TCPServer):
                 self.tasks.spawn(self._watch)
                 await self._read_data()
         finally:
-            with trio.move_on_after(_LAST_WORD, shield=True):
-                await self._last_word()
+            if self._life is None or _cancelled():
+                with trio.move_on_after(_LAST_WORD, shield=True):
+                    await self._last_word()
 
     async def _last_word(self) -> None:
         """If this was cancelled with a WebSocket open: say so, as far as that takes no waiting."""
         websocket = self.protocol.websocket if self._begun else None
         if websocket is not None and websocket.wire.open:
             await websocket.wire.say_goodbye(CloseCode.RESTART, "retry-after=1.0")
+
+    def detach(self, life: Life | None) -> None:
+        """Stop reading, and let *life* do so once the application's task has ended; None takes that back."""
+        self._life = life
+        if self._receiving:
+            self._reading.cancel(reason="detached")
+
+    async def live_on(self) -> None:
+        """What the application left to go on, if it did."""
+        life, self._life = self._life, None
+        if life is None:
+            return
+        assert self.protocol.websocket is not None
+        wire = self.protocol.websocket.wire
+        self._forget_http()
+        try:
+            await life()
+        finally:
+            code, reason = (CloseCode.RESTART, "retry-after=1.0") if _cancelled() else (CloseCode.HANDLER_FAILED, "")
+            with trio.move_on_after(_LAST_WORD, shield=True):
+                await wire.say_goodbye(code, reason)
+
+    def _forget_http(self) -> None:
+        """Let go of everything that only the handshake needed: some 15 KiB."""
+        http = self.protocol.protocol
+        assert isinstance(http, HTTP1)
+        http.stream = http.websocket = None  # and thereby of what refers to itself through them
+        del self.protocol, self.tasks, self.context, self._reading, self._watching
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -125,9 +162,9 @@ class GuardedTCPServer(TCPServer):
                 await self.protocol.initiate()
                 await self._read_on()
             except _ENDED:
-                pass  # the peer is gone, or we are: either way this was all
+                self._ended = True  # the peer is gone, or we are: either way this was all
         self.unwatch()
-        if not self._begun:
+        if not self._begun or (self._life is not None and not self._ended):
             return
         await self.protocol.handle(Closed())
         answered = self._lingering and self.protocol.websocket is None
@@ -153,11 +190,12 @@ class GuardedTCPServer(TCPServer):
         self._reading.deadline = trio.current_time() + self.settings.handshake_timeout
 
     async def _read_on(self) -> None:
-        while not (self._idle and self.stopping.is_set()):
+        while self._life is None and not (self._idle and self.stopping.is_set()):
             self._receiving = True
             data = await self.stream.receive_some(MAX_RECV)
             self._receiving = False
             if not data:
+                self._ended = True
                 return
             if self._lingering:
                 continue

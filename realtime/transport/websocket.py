@@ -60,6 +60,11 @@ class OpeningHandshake(Handshake):
         return super().accept(subprotocol, [*own, *additional_headers])
 
 
+def _says_failed(message: Any) -> bool:
+    """Whether the handler, which may have detached before, did not return but fail."""
+    return message is not None and message.get("code") == CloseCode.HANDLER_FAILED
+
+
 class WebSocketStream(WSStream):
     """One WebSocket, from its request to its end.
 
@@ -169,7 +174,7 @@ class WebSocketStream(WSStream):
 
     async def app_send(self, message: Any) -> None:
         """ASGI's ``send``; None when the application has ended. A checkpoint, also after the end."""
-        if self.closed or self._refused:
+        if self.closed or self._refused or (self.wire.detached and not _says_failed(message)):
             await trio.lowlevel.checkpoint()
         elif message is None:
             await self._app_ended()
@@ -207,6 +212,7 @@ class WebSocketStream(WSStream):
         if self.wire.taken:
             # Whoever takes the wire closes it. Here the handler has ended without, and a framework says "done".
             code, reason = CloseCode.HANDLER_FAILED, ""
+            self.link.detach(None)
         close(code, reason)  # raises for one that must not be sent, as long as another still can be
         self.state = ASGIWebsocketState.CLOSED
         await self.wire.aclose(code, reason)

@@ -8,17 +8,18 @@ the middle, no later one is let through, except for the one that brings the othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
+from hypercorn.trio.tcp_server import MAX_RECV
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from realtime.delivery.frames import CLOSE, Frame, close, pong
-from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire, WriteStalled, round_trip, takes_nothing
+from realtime.delivery.wire import Life, PeerClosed, PeerMisbehaved, Wire, WriteStalled, round_trip, takes_nothing
 from realtime.messages import CloseCode
 
 from .config import ServerConfig
@@ -61,6 +62,8 @@ class SocketWire(Wire):
         self._close_sent = False
         self._gone = False
         self._answered: trio.Event | None = None
+        #: Whether `detach` was called: nobody else reads, so `receive` does.
+        self.detached = False
         self._owed: Frame | None = None
 
     # --- for the owner ------------------------------------------------------------------------------------------
@@ -87,6 +90,24 @@ class SocketWire(Wire):
         if isinstance(self._link.stream, GuardedStream):  # and no TLS, which has to see every byte
             self.write_nowait = self._link.stream.send_nowait
 
+    def detach(self, life: Life) -> bool:
+        """See `Wire.detach`: true, unless it raises.
+
+        When the handler has returned, all that it was handled by is given up: its task, the framework's objects for
+        it, and HTTP's. Then *life* is called in the task of the connection's own child, and owns the wire as the
+        handler did: it has to close it, or its client is told that it failed (1011).
+
+        Raises:
+          RuntimeError: the wire was not taken, is not open yet, or has been detached.
+        """
+        self._check_taken()
+        if self._parser is None or self.detached:
+            raise RuntimeError("detach the wire once, and when the WebSocket is accepted: see open_wire")
+        self.detached = True
+        self._inbox.lift()  # whatever was read already has room; nothing more is read but by `receive`
+        self._link.detach(life)
+        return True
+
     def owe(self, rest: Frame) -> None:
         """See `Wire.owe`."""
         self._link.transport.cut_off()
@@ -112,7 +133,11 @@ class SocketWire(Wire):
         """See `Wire.receive`."""
         self._check_taken()
         try:
-            return await self.next_message()
+            if not self.detached or self._inbox.ready:
+                return await self.next_message()
+            while not self._inbox.ready:
+                await self._read_on()
+            return self._inbox.get_nowait()
         except trio.EndOfChannel:
             raise attrs.evolve(self._end or PeerClosed(_VANISHED)) from None
 
@@ -125,6 +150,9 @@ class SocketWire(Wire):
             with trio.move_on_after(self._config.close_timeout):
                 await self.say_goodbye(code, reason)
                 while not self._handshake_over():
+                    if self.detached:
+                        await self._read_on()
+                        continue
                     self._answered = trio.Event()
                     await self._answered.wait()
                 # The reader may be just writing the answer: closing during a write is a reset.
@@ -201,8 +229,38 @@ class SocketWire(Wire):
         self._parser.receive_data(data)
         for event in self._parser.events():
             await self._on_event(event)
-            if self._end is not None:
+            if self._end is not None or self.detached:
+                return  # detached, the rest is parsed when it is wanted
+
+    async def _read_on(self) -> None:
+        """Take the next thing that the peer said, or read more of it. A checkpoint if it reads."""
+        if self._end is None and self._parser is not None:
+            for event in self._parser.events():
+                await self._on_event(event)
                 return
+        try:
+            data = await self._link.stream.receive_some(MAX_RECV)
+        except _UNWRITABLE:
+            data = b""
+        if not data:
+            self.hung_up()
+        elif self._end is None and self._parser is not None:
+            self.last_seen = trio.current_time()
+            self._parser.receive_data(bytes(data))
+
+    async def attend(self, work: Awaitable[None]) -> None:
+        """See `Wire.attend`. A peer that hangs up meanwhile leaves `ServerConfig.disconnect_grace` seconds."""
+        if not self.detached:
+            await work
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._limit_after_hangup, nursery.cancel_scope, name=f"hang-up of {self.id}")
+            await work
+            nursery.cancel_scope.cancel(reason="need not watch any longer")
+
+    async def _limit_after_hangup(self, scope: trio.CancelScope) -> None:
+        await self._link.transport.wait_hangup()
+        scope.deadline = trio.current_time() + self._config.disconnect_grace
 
     async def say_goodbye(self, code: int, reason: str = "") -> None:
         """Send the Close frame that is due, if it is: the answer to the peer's, what it did wrong, or *code*.

@@ -55,7 +55,8 @@ async def supervisors() -> None:
     if tree is None:
         await _send_away(CloseCode.RESTART, STARTING)
     else:
-        await _serve((SUPERVISORS,), _understand_fixed, begin=partial(_send_tree, tree))
+        show = partial(_send_tree, tree, tracebacks=backend().settings.server.debug)
+        await _serve((SUPERVISORS,), _understand_fixed, begin=show)
 
 
 @blueprint.websocket("/ws/tasks/<task_id>")
@@ -87,7 +88,7 @@ async def _serve(
     session: str | None = None,
     begin: Callable[[Connection, Subscription], None] | None = None,
 ) -> None:
-    """One connection, from its acceptance to its end.
+    """One connection, from its acceptance to its end; on our own server the handler need not stay for that.
 
     Args:
       topics: what it is subscribed to from the start.
@@ -96,8 +97,21 @@ async def _serve(
     """
     state = backend()
     connection = await _open(state, session)
+    life = partial(_live, state, connection, topics, understand, begin)
+    if not connection.wire.detach(life):
+        await life()
 
-    async def handle(text: str | bytes) -> None:
+
+async def _live(
+    state: Backend,
+    connection: Connection,
+    topics: tuple[str, ...],
+    understand: Understand,
+    begin: Callable[[Connection, Subscription], None] | None,
+) -> None:
+    """An open connection; outside of any request."""
+
+    def handle(text: str | bytes) -> None:
         try:
             message = parse_client_message(text)
         except BadMessage as problem:
@@ -134,9 +148,9 @@ def _unused_id(hub: Hub, of_transport: str | None) -> str:
     return of_transport if hub.get(of_transport) is None else f"{of_transport}-{secrets.token_hex(4)}"
 
 
-def _send_tree(tree: Tree, connection: Connection, subscription: Subscription) -> None:
+def _send_tree(tree: Tree, connection: Connection, subscription: Subscription, *, tracebacks: bool) -> None:
     """The root node; its offset is that of the last change before it."""
-    node = node_to_wire(tree.snapshot(), tracebacks=backend().settings.server.debug)
+    node = node_to_wire(tree.snapshot(), tracebacks=tracebacks)
     connection.reply(messages.published("snapshot", subscription.topic, subscription.offset, node))
 
 

@@ -97,3 +97,26 @@ async def test_a_cancelled_get_loses_nothing() -> None:
         await inbox.get()
     assert scope.cancelled_caught
     assert await inbox.get() == 1
+
+
+async def test_without_its_bound_nobody_waits(nursery):
+    inbox = Inbox(1, 10)
+    inbox.put("a", 1)
+    nursery.start_soon(inbox.wait_room)
+    await wait_all_tasks_blocked()
+    inbox.lift()
+    for item in "bcd":
+        assert not inbox.full
+        inbox.put(item, 100)
+    assert [inbox.get_nowait() for _ in range(4)] == ["a", "b", "c", "d"]
+
+
+def test_taking_without_waiting_tells_nothing_yet_from_nothing_more():
+    inbox = Inbox(1, 10)
+    assert not inbox.ready
+    with pytest.raises(trio.WouldBlock):
+        inbox.get_nowait()
+    inbox.finish()
+    assert inbox.ready
+    with pytest.raises(trio.EndOfChannel):
+        inbox.get_nowait()
