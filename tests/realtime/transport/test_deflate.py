@@ -23,10 +23,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quart import websocket
 from quart_trio import QuartTrio
+from trio.testing import wait_all_tasks_blocked
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
+from websockets.frames import Frame, Opcode
 from websockets.trio.client import ClientConnection
 from websockets.trio.client import connect as ws_connect
+from websockets.uri import parse_uri
 from wsproto.events import CloseConnection, Event, Message, Ping
 
 from realtime.delivery import frames as delivery_frames
@@ -480,3 +484,47 @@ async def listening(fanout: Fanout, server: Server, header: str) -> trio.SocketS
     while b'"subscribed"' not in data or not data.endswith(b"}"):
         data += await client.receive_some()
     return client
+
+
+@attrs.define
+class SlowClient:
+    """One that reads when the test says so, and little at a time."""
+
+    stream: trio.SocketStream
+    protocol: ClientProtocol
+    heard: list[Any] = attrs.field(factory=list)
+    """What was published, as far as it has been read."""
+
+    async def read(self, count: int) -> None:
+        """Until *count* messages were heard in all."""
+        while len(self.heard) < count:
+            self.protocol.receive_data(await self.stream.receive_some())
+            for event in self.protocol.events_received():
+                if isinstance(event, Frame):
+                    assert event.opcode is Opcode.TEXT
+                    self.heard += [said["data"] for said in [json.loads(event.data)] if said["type"] == "m"]
+
+
+async def test_compressed_frames_that_a_client_takes_in_parts_are_whole_and_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some batches go at once, of some a part does, and the rest waits: see `realtime.delivery.topics`."""
+    async with fanning_out(monkeypatch, compression=True) as (fanout, server):
+        protocol = ClientProtocol(parse_uri(server.url("/ws")), extensions=[ClientPerMessageDeflateFactory()])
+        protocol.send_request(protocol.connect())
+        async with await connect(server.port, receive_buffer=4096) as stream:
+            await stream.send_all(b"".join(protocol.data_to_send()))
+            await until(lambda: fanout.hub.subscribers("topic") == 1)
+            client, said = SlowClient(stream, protocol), []
+            for number in range(200):
+                said.append(f"{number} {os.urandom(1500).hex()}")
+                fanout.hub.publish_nowait("topic", "m", said[-1])
+                if number % 3:
+                    await wait_all_tasks_blocked()
+                if number in (50, 100):
+                    await client.read(number)  # and so it is idle again
+            figures = fanout.hub.statistics()
+            assert 0 < figures.written < figures.deliveries
+            await client.read(len(said))
+        assert client.heard == said
+        assert len(fanout.compressed) == len(said)
