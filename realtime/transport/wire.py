@@ -19,7 +19,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 from wsproto.frame_protocol import CloseReason
 
 from realtime.delivery.frames import CLOSE, Frame, close, pong
-from realtime.delivery.wire import Life, PeerClosed, PeerMisbehaved, Wire, WriteStalled, round_trip
+from realtime.delivery.wire import Life, PeerClosed, PeerMisbehaved, Wire, WriteStalled, round_trip, takes_nothing
 from realtime.messages import CloseCode
 
 from .config import ServerConfig
@@ -145,6 +145,7 @@ class SocketWire(Wire):
         """See `Wire.aclose`. Waits at most `ServerConfig.close_timeout`, what is to be written included."""
         # Nobody receives any more; and a reader that is held back must go on, to the peer's Close frame.
         self._inbox.finish()
+        self.write_nowait = takes_nothing
         try:
             with trio.move_on_after(self._config.close_timeout):
                 await self.say_goodbye(code, reason)
@@ -190,6 +191,7 @@ class SocketWire(Wire):
     def hung_up(self) -> None:
         """The socket has ended: what was read can still be received, nothing can be sent. May be called again."""
         self._gone = True
+        self.write_nowait = takes_nothing
         self._finish(PeerClosed(_VANISHED))
 
     async def next_message(self) -> str | bytes:
@@ -273,6 +275,7 @@ class SocketWire(Wire):
             code, reason = end.code, end.reason
         frame = _NO_CODE if end is not None and code == CloseReason.NO_STATUS_RCVD else close(code, reason)
         self._close_sent = True
+        self.write_nowait = takes_nothing
         try:
             await self._write(frame.data)
             if isinstance(end, PeerMisbehaved):
