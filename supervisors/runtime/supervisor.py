@@ -223,6 +223,9 @@ class Supervisor(BaseSupervisor):
             again = child.start_error
         if again is not None and before in ("running", "backing_off"):
             await self._on_failed_restart(child, self.start_error(child, again))
+        elif before == "failed":
+            child.advance("give_up")
+            self.tell_state(child)
         raise _not_reloaded(child, failure) from failure
 
     async def _make_way(self, child: Child) -> object:

@@ -45,6 +45,7 @@ class WorkerPlan(_Short):
 
     *way*: ``event`` is asked by an event and takes *stop* seconds, unless it is cancelled before; ``cleanup`` is asked
     by cancelling it, and takes *stop* seconds whatever happens; ``actor`` takes them in ``on_stop``.
+    *named*: its start is given by name, so that it can be given new code, which is the same as the old.
     All times are sums of powers of two: the clock then counts without rounding.
     """
 
@@ -58,6 +59,7 @@ class WorkerPlan(_Short):
     shutdown: Any = 3.0
     start_timeout: float = 16.0
     backoff: Backoff | None = None
+    named: bool = False
 
 
 @attrs.frozen(repr=False)
@@ -136,6 +138,8 @@ class Garden:
         if isinstance(plan, SupervisorPlan):
             return ChildSpec(plan.id, self.supervisor(plan, path), **common)
         common |= {"shutdown": plan.shutdown, "start_timeout": plan.start_timeout, "backoff": plan.backoff}
+        if plan.named:
+            return ChildSpec(plan.id, f"tests.supervisors.machine.named:{plan.way}", (self, path, plan), **common)
         if plan.way == "actor":
             return ChildSpec(plan.id, Plant, (self, path, plan), **common)
         work = self.asked_by_event if plan.way == "event" else self.asked_by_cancelling
@@ -243,6 +247,7 @@ def workers(draw: st.DrawFn, id: str, *, significant: bool = False, first_fails:
         shutdown=draw(st.sampled_from([BRUTAL_KILL, 0, 4.0, 4.0, INFINITY])),
         start_timeout=draw(st.sampled_from([16.0, 16.0, 16.0, INFINITY])),
         backoff=None if restart == "temporary" else draw(BACKOFFS),
+        named=draw(st.sampled_from([False, False, True])),
     )
 
 

@@ -167,6 +167,15 @@ class WildMachine(RuleBasedStateMachine):
         self.pass_time(pause)
 
     @running
+    @rule(pick=PICK, pause=PAUSES)
+    def reload(self, pick: int, pause: float | None) -> None:
+        assert self.tree is not None
+        paths = [n.path for n in self.nodes() if getattr(self.auditor.plans[n.path], "named", False)]
+        if paths:
+            self.begin(self.tree.reload_child, paths[pick % len(paths)])
+        self.pass_time(pause)
+
+    @running
     @rule(
         pick=PICK,
         id=st.sampled_from(["a", "b", "c", "x", "y"]),

@@ -429,7 +429,7 @@ def test_a_child_that_is_down_is_started_with_the_new_code(write: Write, state: 
             write(FUNCTION, "wrong", before="raise ValueError('wrong')")
             with pytest.raises(ReloadFailed, match="ValueError: wrong"):
                 await tree.reload_child("a")
-            assert tree.find("a").state == ("backing_off" if state == "backing_off" else "stopped")
+            assert tree.find("a").state == state
             write(FUNCTION, "2")
             await tree.reload_child("a")
             assert (tree.find("a").state, log[-1]) == ("running", ("up", "2"))
