@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 import socket
 import threading
@@ -104,7 +105,9 @@ class Process:
             drain = self.settings.server.drain_timeout
             logger.info("stopping", drain_timeout_s=drain, then="restart" if self._again else "end")
             call_after(drain + LAST_RESORT, self._cut_short)
-            self.system.backend.phase = "draining"
+            backend = self.system.backend
+            backend.phase = "draining"
+            backend.hub.turn_away(random.Random(), backend.absence)
             await tree.stop(deadline=trio.current_time() + max(drain - MARGIN, drain / 2))
 
     def _cut_short(self) -> None:

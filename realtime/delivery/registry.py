@@ -20,6 +20,7 @@ class Registry:
     def __init__(self) -> None:
         self._connections: dict[str, Connection] = {}
         self._registered = 0
+        self._latecomers: tuple[random.Random, float] | None = None
 
     @contextmanager
     def registered(self, connection: Connection) -> Iterator[None]:
@@ -31,12 +32,15 @@ class Registry:
             self.drop(connection)
 
     def register(self, connection: Connection) -> None:
-        """Count *connection* in, for the heartbeat and for whoever looks."""
+        """Count *connection* in, for the heartbeat and for whoever looks; after `turn_away` send it away."""
         if connection.id in self._connections:
             raise ValueError(f"connection {connection.id!r} is already registered")
         self._registered += 1
         connection.number = self._registered
         self._connections[connection.id] = connection
+        if self._latecomers is not None:
+            (parting,) = closing.partings(1, 0.0, *self._latecomers)
+            connection.drain(parting.delay, parting.reason)
         logger.info("connected", connection_id=connection.id, connections=len(self._connections))
 
     def drop(self, connection: Connection) -> None:
@@ -70,6 +74,10 @@ class Registry:
                 break
             found.append(connection)
         return found[::-1]
+
+    def turn_away(self, chance: random.Random, absence: float = closing.RESTART) -> None:
+        """From now on send away at once who is registered: its opening handshake was under way when a stop began."""
+        self._latecomers = (chance, absence)
 
     def drain(self, window: float, chance: random.Random, absence: float = closing.RESTART) -> float:
         """Send every client away with 1012 within *window* seconds, paced; return the seconds until the last

@@ -50,6 +50,8 @@ class ServerConfig:
     """For the TLS handshake, and again for the headers of a request."""
     keep_alive_timeout: float = 5.0
     """How long an HTTP connection may wait for its next request: Hypercorn's default, and uvicorn's and Node's."""
+    last_request: float = 1.0
+    """For one more request on a connection that was asked to stop: several round trips, and a busy client's pause."""
     close_timeout: float = 2.0
     """For a peer's answer to a Close frame, and to the end of what we send: round trips to anywhere."""
     disconnect_grace: float = 5.0

@@ -4,7 +4,8 @@
 |---|---|
 | the peer closes or vanishes | the application is told, and cancelled if it does not notice |
 | a deadline passes: TLS, headers, keep-alive, a write | it is closed, or reset where a write stalled |
-| it is asked to stop | idle: closed; a request: closed after its response; a WebSocket: see `WebSocketStream.stop` |
+| it is asked to stop | idle: closed unless a request comes soon; a request: closed after its response; \
+a WebSocket: see `WebSocketStream.stop` |
 | it is cancelled | a WebSocket is told to come back as far as that takes no waiting |
 | anything raises | it is logged with the connection's id; no other connection notices |
 """
@@ -190,7 +191,9 @@ class GuardedTCPServer(TCPServer):
         self._reading.deadline = trio.current_time() + self.settings.handshake_timeout
 
     async def _read_on(self) -> None:
-        while self._life is None and not (self._idle and self.stopping.is_set()):
+        if self.stopping.is_set():  # it was before there was a protocol to be told
+            await self.protocol.stop()
+        while self._life is None:
             self._receiving = True
             data = await self.stream.receive_some(MAX_RECV)
             self._receiving = False
@@ -204,14 +207,18 @@ class GuardedTCPServer(TCPServer):
 
     def _limit_headers(self) -> None:
         """A request has begun but its headers are not complete: now they have their own deadline."""
-        if self._idle and self._between_requests and not isinstance(self.protocol.protocol, HTTP2):
+        stopping = self.stopping.is_set()
+        if self._idle and self._between_requests and not stopping and not isinstance(self.protocol.protocol, HTTP2):
             self._between_requests = False
             self._reading.deadline = trio.current_time() + self.settings.handshake_timeout
 
     def stop_reading(self) -> None:
-        """End the connection between two requests, once what is being handled has been handled."""
-        if self._receiving:
-            self._reading.cancel(reason="asked to stop")
+        """End the connection between two requests, unless one comes within `ServerConfig.last_request`.
+
+        A client that has just connected, or just got its last answer, is about to send one; closing at once would
+        leave it without knowing whether that was taken.
+        """
+        self._reading.deadline = min(self._reading.deadline, trio.current_time() + self.settings.last_request)
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -299,7 +306,7 @@ class GuardedTCPServer(TCPServer):
             if self._begun:
                 await self.protocol.stop()
             else:
-                self._reading.cancel(reason="asked to stop")
+                self.stop_reading()
 
     def unwatch(self) -> None:
         """Nobody need wait for that any more: it has ended, or a wire's owner watches."""

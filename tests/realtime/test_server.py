@@ -102,7 +102,7 @@ async def test_the_socket_is_closed_behind_it(process):
 
 
 async def test_a_tree_that_does_not_come_up_ends_it_with_an_error(process, monkeypatch):
-    async def broken(*, task_status):
+    async def broken(**_: object):
         await trio.lowlevel.checkpoint()
         raise OSError("no such folder")
 

@@ -98,5 +98,25 @@ async def test_draining_nobody_takes_no_time(registry):
     assert registry.drain(5, random.Random(1)) == 0
 
 
+async def test_who_comes_too_late_for_a_drain_is_sent_away_at_once(registry, autojump_clock):
+    registry.turn_away(random.Random(1), 7.0)
+    [connection] = joined(registry, "late")
+    began = trio.current_time()
+    closed = await connection.run(_unreachable)
+    assert trio.current_time() == began
+    assert closed.code == 1012
+    assert 7.0 <= float(closed.reason.removeprefix("retry-after=")) <= 8.0
+
+
+async def test_after_a_drain_alone_the_next_one_stays(registry, nursery, autojump_clock):
+    """So it is when an operator restarts the connections."""
+    registry.drain(5, random.Random(1))
+    [connection] = joined(registry, "next")
+    nursery.start_soon(connection.run, _unreachable)
+    await trio.sleep(60)
+    assert connection.closed is None
+    nursery.cancel_scope.cancel()
+
+
 async def _unreachable(message):
     raise AssertionError("nothing was sent")

@@ -207,11 +207,21 @@ async def running(
         with capture_logs(processors=[merge_contextvars]) as log:
             # A test that hangs is a test that fails.
             with trio.fail_after(10):
-                async with open_tree(spec) as tree:
+                async with trio.open_nursery() as nursery:
+                    tree = await nursery.start(run_tree, spec)
                     yield Server(tree, connections, admission, listener.getsockname()[1], log)
+                    await tree.stop()
+                    nursery.cancel_scope.cancel()
         assert fails or [line for line in log if line["log_level"] in ("warning", "error")] == []
     finally:
         listener.close()
+
+
+async def run_tree(spec: SupervisorSpec, *, task_status: trio.TaskStatus[Tree]) -> None:
+    """Run a tree beside the test: one around it would cancel what the test does after it has stopped the tree."""
+    async with open_tree(spec) as tree:
+        task_status.started(tree)
+        await trio.sleep_forever()
 
 
 @attrs.frozen

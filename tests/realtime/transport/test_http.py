@@ -263,14 +263,45 @@ async def test_an_application_that_only_sends_does_not_spin_when_nobody_is_left(
 # --- being stopped --------------------------------------------------------------------------------------------
 
 
-async def test_an_idle_connection_is_closed_at_once_when_asked_to_stop() -> None:
-    async with running(make_app().quart) as server, await connect(server.port) as client:
+async def test_an_idle_connection_is_closed_a_moment_after_it_was_asked_to_stop() -> None:
+    async with running(make_app().quart, last_request=0.3) as server, await connect(server.port) as client:
         await client.send_all(get("/"))
         await read_response(client)
         begun = trio.current_time()
         await server.stop(5)
-        assert trio.current_time() - begun < 0.5
+        assert 0.3 <= trio.current_time() - begun < 0.8
         assert await read_to_end(client) == b""
+
+
+@pytest.mark.parametrize("requests_before", [0, 1])
+async def test_a_request_that_comes_in_that_moment_is_answered_as_the_last(requests_before: int) -> None:
+    """Nobody who has just connected, or just been answered, finds the connection closed when it asks."""
+    async with running(make_app().quart) as server, await connect(server.port) as client:
+        await until(lambda: server.open == 1)
+        for _ in range(requests_before):
+            await client.send_all(get("/"))
+            await read_response(client)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.stop, 5)
+            await until(lambda: server.tree.find("server").state == "stopped")
+            await client.send_all(get("/"))
+            answer = await read_to_end(client)
+            await client.aclose()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer.lower()
+
+
+async def test_a_request_that_only_begins_in_that_moment_does_not_make_it_longer() -> None:
+    async with running(make_app().quart, last_request=0.3) as server, await connect(server.port) as client:
+        await client.send_all(get("/"))
+        await read_response(client)
+        begun = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.stop, 5)
+            await until(lambda: server.tree.find("server").state == "stopped")
+            await client.send_all(b"GET / HT")
+            await read_all(client)
+        assert trio.current_time() - begun < 0.8
 
 
 async def test_a_running_request_is_finished_first() -> None:

@@ -107,11 +107,26 @@ async def test_a_slow_handshake_is_not_waited_for(certificate: Certificate) -> N
 
 
 async def test_a_handshake_does_not_hold_up_the_stop(certificate: Certificate) -> None:
-    async with running(make_app().quart, **files(certificate)) as server, await connect(server.port):
+    settings = files(certificate) | {"last_request": 0.3}
+    async with running(make_app().quart, **settings) as server, await connect(server.port):
         await until(lambda: server.open == 1)
         begun = trio.current_time()
         await server.stop(5)
-        assert trio.current_time() - begun < 0.5
+        assert trio.current_time() - begun < 0.8
+
+
+async def test_a_client_that_is_just_connecting_when_it_stops_is_answered(certificate: Certificate) -> None:
+    async with running(make_app().quart, **files(certificate)) as server, await connect(server.port) as plain:
+        await until(lambda: server.open == 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.stop, 5)
+            await until(lambda: server.tree.find("server").state == "stopped")
+            client = trio.SSLStream(plain, certificate.trust, server_hostname="localhost", https_compatible=True)
+            await client.send_all(get("/"))
+            answer = await read_all(client)
+            await client.aclose()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer.lower()
 
 
 async def test_plain_http_is_no_handshake(certificate: Certificate) -> None:
