@@ -22,7 +22,7 @@ from realtime import messages
 from realtime.delivery import frames
 from realtime.delivery.frames import Frame
 from realtime.delivery.outbox import ABORTING, Outbox
-from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire, WriteStalled
+from realtime.delivery.wire import DIRECT_BYTES, PeerClosed, PeerMisbehaved, Wire, WriteStalled
 from realtime.messages import CloseCode
 from realtime.policy import closing, limits
 
@@ -89,6 +89,8 @@ class Connection:
         "address",
         "closed",
         "connected_at",
+        "direct",
+        "direct_deflated",
         "heartbeat_message",
         "id",
         "number",
@@ -130,6 +132,11 @@ class Connection:
         self._writing = False
         self._broken = False
         self._draining = False
+        #: What writes whole frames to the socket at once, as `Wire.writer`, while that is their place in the order:
+        #: nothing waits in the outbox and the send actor rests. Else None. `direct_deflated` is for the compressed
+        #: form of frames, and of the two that one is set which the wire wants.
+        self.direct: Callable[[bytes], int] | None = None
+        self.direct_deflated: Callable[[bytes], int] | None = None
         self._pinged_at = -math.inf
         self._pings = 0
 
@@ -154,7 +161,7 @@ class Connection:
                     self._hurry()
                     self.wire.on_ping = self._answer_ping
                     self._reading = True
-                    self.outbox.rest(self._start_writing)
+                    self._rest()
                     try:
                         await self._read(handle_message)
                     finally:
@@ -197,8 +204,19 @@ class Connection:
             self.close(CloseCode.HANDLER_FAILED, "internal error")
             raise
 
+    def _rest(self) -> None:
+        """Do without the send actor until something has to wait; what does not have to may be written directly."""
+        if self.outbox.max_bytes >= DIRECT_BYTES:
+            writer = self.wire.writer()
+            if self.wire.deflates:
+                self.direct_deflated = writer
+            else:
+                self.direct = writer
+        self.outbox.rest(self._start_writing)
+
     def _start_writing(self) -> None:
         """There is something to send: let the send actor begin, unless the reader has seen the end of it all."""
+        self.direct = self.direct_deflated = None
         if self._reading and self._nursery is not None:
             self._sending = True
             # In the reader's context, not in that of the task that happened to have something to say.
@@ -212,7 +230,7 @@ class Connection:
         finally:
             self._sending = False
         if done and self._reading and self.outbox.closing is None:
-            self.outbox.rest(self._start_writing)
+            self._rest()
         elif self._nursery is not None:
             self._nursery.cancel_scope.cancel(reason="the send actor ended")
 
@@ -244,11 +262,13 @@ class Connection:
         """The peer is done with us: nothing more is sent but the rest of a write and the answer to its Close."""
         vanished = peer.code == _VANISHED
         self.closed = self.closed or Closed(peer.code, peer.reason, "nobody" if vanished else "client")
+        self.direct = self.direct_deflated = None
         self.outbox.discard(rest=False)
         self._limit(0.0 if vanished or self._broken else ABORT_SECONDS)
 
     async def _part(self, cancelled: bool) -> None:
         """The closing handshake, where there is anybody to hold it with, and the end of the socket."""
+        self.direct = self.direct_deflated = None
         try:
             if self.closed is None and self._broken:
                 self.closed = Closed(_VANISHED, "", "nobody")
@@ -271,7 +291,7 @@ class Connection:
     # --- what others tell it to do: from any task of the loop, never blocking, never failing ---
 
     def owe(self, rest: Frame) -> None:
-        """`Wire.write_nowait` cut a frame off: *rest* is what goes out next, and nothing before it."""
+        """`direct` cut a frame off: *rest* is what goes out next, and nothing before it."""
         # Neither is a Close frame possible before: the write comes to its end with the send actor's next one.
         self._writing = True
         self.wire.owe(rest)

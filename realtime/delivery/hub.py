@@ -317,7 +317,7 @@ class Hub(Registry):
         return [topic.statistics() for topic in sorted(self._catalogue.topics(), key=lambda topic: topic.name)]
 
     def _leave(self, connection: Connection, topic: Topic) -> None:
-        del topic.subscribers[connection]
+        topic.leave(connection)
         del connection.topics[topic.name]
         if self._catalogue.forget_if_unused(topic):
             self._unfinished.pop(topic, None)

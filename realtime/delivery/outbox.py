@@ -66,10 +66,10 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         "_ping",
         "_pongs",
         "_queue",
+        "_ready",
         "_room",
         "max_bytes",
         "pings_taken",
-        "ready",
     )
 
     def __init__(
@@ -82,9 +82,9 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         self._queue = MessageQueue(max_messages, max_bytes)
         self.max_bytes = max_bytes
         self._batch_bytes = batch_bytes
-        #: Where the receiver sleeps or rests, and it does that only while nothing waits: whatever is put in, and the
-        #: close, wakes it at once.
-        self.ready = Wakeup()
+        # Where the receiver sleeps or rests, and it does that only while nothing waits: whatever is put in, and the
+        # close, wakes it at once.
+        self._ready = Wakeup()
         # Where publishers and the reader wait for room; made when the first one has to.
         self._room: trio.lowlevel.ParkingLot | None = None
         # By opcode: the answer to the latest Ping frame, and to the latest `ping` message.
@@ -105,31 +105,31 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         if self._close is not None:
             return None
         verdict = self._queue.offer(message)
-        self.ready.wake()
+        self._ready.wake()
         return verdict
 
     def begin(self, rest: Frame) -> None:
         """Put *rest*, of a message that is partly written, before all else; only for an outbox that is `idle`."""
         self._queue.begin(rest)
-        self.ready.wake()
+        self._ready.wake()
 
     def reply(self, frame: Frame, *, begins: str | None = None) -> None:
         """Queue *frame* in order, even beyond the bounds; *begins* names the topic whose subscription it confirms."""
         if self._close is None:
             self._queue.append(frame if begins is None else Confirmation(begins, frame))
-            self.ready.wake()
+            self._ready.wake()
 
     def pong(self, frame: Frame) -> None:
         """Answer a ping with *frame*, a Pong or a text message, ahead of what waits; of each kind the latest waits."""
         if self._close is None:
             self._pongs[frame.opcode] = frame
-            self.ready.wake()
+            self._ready.wake()
 
     def ping(self, *frames: Frame) -> None:
         """Ping with *frames*, ahead of what waits; they replace a ping that has not gone out yet."""
         if self._close is None:
             self._ping = frames
-            self.ready.wake()
+            self._ready.wake()
 
     def close(self, code: int, reason: str = "") -> bool:
         """Take nothing more, and end with *code*: after what waits, or at once if *code* is one of
@@ -144,7 +144,7 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         if code in ABORTING:
             self._forget()
         self._unpark()
-        self.ready.wake()
+        self._ready.wake()
         return True
 
     def discard(self, *, rest: bool = True) -> None:
@@ -157,12 +157,12 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         """
         if self._close is None:
             self._close = (CloseCode.NORMAL, "")
-        self.ready.forget()
+        self._ready.forget()
         self._forget()
         if rest:
             self._queue.take_rest()
         self._unpark()
-        self.ready.wake()
+        self._ready.wake()
 
     # --- what is taken out ---
 
@@ -179,7 +179,7 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._empty:
             while self._empty:
-                await self.ready.sleep()
+                await self._ready.sleep()
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
         taken = self.receive_nowait()
@@ -204,9 +204,9 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         Raises:
           trio.BusyResourceError: a task is receiving, or rests already.
         """
-        self.ready.leave(start)
+        self._ready.leave(start)
         if not self._empty:
-            self.ready.wake()
+            self._ready.wake()
 
     async def aclose(self) -> None:
         """The receiver's end: `discard`, and a checkpoint as everywhere in Trio."""
@@ -265,7 +265,7 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
     @property
     def idle(self) -> bool:
         """Whether it is open, nothing waits, and the receiver sleeps or rests: nobody is writing to the socket."""
-        return self.ready.asleep
+        return self._ready.asleep
 
     def statistics(self) -> OutboxStatistics:
         """A frozen snapshot."""

@@ -8,7 +8,7 @@ every message once and in order, whoever carries it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -21,6 +21,7 @@ from realtime.delivery import frames
 from realtime.delivery.batch import Batch
 from realtime.delivery.frames import Frame
 from realtime.delivery.message import Message
+from realtime.delivery.wire import DIRECT_BYTES
 from realtime.messages import CloseCode
 from realtime.policy import lag
 from realtime.policy.lag import Overflow
@@ -80,6 +81,7 @@ class Topic:
     __slots__ = (
         "_batch",
         "_due",
+        "_left",
         "arrivals",
         "dropped",
         "epoch",
@@ -118,6 +120,8 @@ class Topic:
         self.arrivals: trio.lowlevel.ParkingLot | None = None
         self._batch = Batch(())
         self._due: Iterator[Connection] | None = None
+        # Whether anybody has left since this delivery began, and so may be among those to come.
+        self._left = False
 
     # --- publishing ---
 
@@ -171,6 +175,7 @@ class Topic:
             if self._due is None:
                 self._batch = Batch(self.pending)
                 self._due = iter(list(self.subscribers))
+                self._left = False
                 self.pending.clear()
                 self.pending_bytes = 0
             weight = 1 + self._batch.size // BYTES_PER_WORK
@@ -186,47 +191,53 @@ class Topic:
                 self._batch = Batch(())
         return Delivered(work, served, written)
 
-    def _serve(self, connections: Iterable[Connection]) -> tuple[int, int]:
-        """Write the batch to the idle ones at once, and queue it with the others, or what is left of it.
+    def _serve(self, connections: Iterator[Connection]) -> tuple[int, int]:
+        """Write the batch to those that can be written to directly; queue it with the others, or what is left of it.
 
         Returns for how many something waits now, and how many do not subscribe any more.
         """
-        batch, size, largest = self._batch, self._batch.size, self._batch.largest
-        data: bytes | None = None
-        subscribers = self.subscribers
+        batch = self._batch
+        data, size = batch.data, batch.size
+        subscribers, left = self.subscribers, self._left
+        fits = batch.largest <= DIRECT_BYTES
         waited = absent = 0
-        # Each look-up in here is 0.5 % of a delivery, each call 2 %.
+        # With a thousand connections and more, each object touched in here is a cache line to be fetched, 1 to 2 % of a
+        # delivery, and each call of ours 2 %: hence one attribute of the connection in place of five questions to
+        # its outbox, its wire and its socket.
         for connection in connections:
-            if connection not in subscribers:
+            if left and connection not in subscribers:
                 absent += 1
                 continue
-            outbox = connection.outbox
-            # It is idle: with nothing before it in the outbox, and nothing under way, this is the place of the batch
-            # in the order. What could not wait in the outbox whole is not begun.
-            if outbox.ready.sleeper is not None and largest <= outbox.max_bytes:
-                wire = connection.wire
-                if wire.deflates:
-                    waited += self._write_deflated(connection, batch)
-                    continue
-                if data is None:
-                    data = batch.data
-                taken = wire.write_nowait(data)
+            write = connection.direct
+            if write is not None and fits:
+                try:
+                    taken = write(data)
+                except OSError:  # it takes nothing now, or never again: the send actor will find out
+                    taken = 0
+                except Exception:
+                    connection.close(CloseCode.HANDLER_FAILED, "internal error")
+                    raise
                 if taken == size:
                     continue
                 self._queue(connection, *batch.left(taken))
+            elif connection.direct_deflated is not None and fits:
+                if self._write_deflated(connection, connection.direct_deflated):
+                    continue
             else:
                 self._offer(connection, batch.messages)
             waited += 1
         return waited, absent
 
-    def _write_deflated(self, connection: Connection, batch: Batch) -> bool:
-        """Write the compressed form of *batch* at once to one that is idle; return whether something waits now."""
-        data = batch.deflated
-        taken = connection.wire.write_nowait(data)
-        if taken == len(data):
-            return False
-        self._queue(connection, *batch.left(taken, deflated=True))
-        return True
+    def _write_deflated(self, connection: Connection, write: Callable[[bytes], int]) -> bool:
+        """Write the compressed form of the batch by *write*; return whether all of it was taken."""
+        data = self._batch.deflated
+        try:
+            taken = write(data)
+        except OSError:
+            taken = 0
+        if taken < len(data):
+            self._queue(connection, *self._batch.left(taken, deflated=True))
+        return taken == len(data)
 
     def _queue(self, connection: Connection, rest: Frame | None, messages: Sequence[Message]) -> None:
         """Let what is left of a batch that is partly written, or not at all, wait in the outbox."""
@@ -265,6 +276,11 @@ class Topic:
         if self.arrivals is not None:
             self.arrivals.unpark_all()
         return subscription
+
+    def leave(self, connection: Connection) -> None:
+        """End a subscription; what is on its way to the others does not reach *connection*."""
+        del self.subscribers[connection]
+        self._left = True
 
     def confirm(self, connection: Connection) -> None:
         """Tell *connection* where its subscription stands."""

@@ -18,17 +18,15 @@ class Wakeup:
     more than to start one now and then.
     """
 
-    __slots__ = ("sleeper",)
+    __slots__ = ("_sleeper",)
 
     def __init__(self) -> None:
-        #: Who sleeps here or is to be started, until somebody wakes them; only to be looked at. `asleep` costs the
-        #: flusher 1 % of a delivery more.
-        self.sleeper: trio.lowlevel.Task | Callable[[], object] | None = None
+        self._sleeper: trio.lowlevel.Task | Callable[[], object] | None = None
 
     @property
     def asleep(self) -> bool:
         """Whether a task sleeps here, or is to be started, and nobody has woken it yet."""
-        return self.sleeper is not None
+        return self._sleeper is not None
 
     async def sleep(self) -> None:
         """Sleep until woken. Always a checkpoint.
@@ -36,9 +34,9 @@ class Wakeup:
         Raises:
           trio.BusyResourceError: another task sleeps here.
         """
-        if self.sleeper is not None:
+        if self._sleeper is not None:
             raise trio.BusyResourceError("another task already waits for this")
-        self.sleeper = trio.lowlevel.current_task()
+        self._sleeper = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(self._abort)
 
     def leave(self, start: Callable[[], object]) -> None:
@@ -47,24 +45,24 @@ class Wakeup:
         Raises:
           trio.BusyResourceError: a task sleeps here.
         """
-        if self.sleeper is not None:
+        if self._sleeper is not None:
             raise trio.BusyResourceError("another task already waits for this")
-        self.sleeper = start
+        self._sleeper = start
 
     def forget(self) -> None:
         """Forget a function that was left; a task goes on sleeping."""
-        if not isinstance(self.sleeper, trio.lowlevel.Task):
-            self.sleeper = None
+        if not isinstance(self._sleeper, trio.lowlevel.Task):
+            self._sleeper = None
 
     def wake(self) -> None:
         """Wake the sleeper, if there is one. Costs one attribute look-up if there is none."""
-        if self.sleeper is not None:
-            sleeper, self.sleeper = self.sleeper, None
+        if self._sleeper is not None:
+            sleeper, self._sleeper = self._sleeper, None
             if isinstance(sleeper, trio.lowlevel.Task):
                 trio.lowlevel.reschedule(sleeper)
             else:
                 sleeper()
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        self.sleeper = None
+        self._sleeper = None
         return trio.lowlevel.Abort.SUCCEEDED

@@ -1,8 +1,8 @@
 """The socket as a connection sees it: messages in, frames out, and an end that always comes.
 
 `Wire` is what the transport implements: once on our own server, once over plain ASGI. A connection calls
-`send` and `receive` from one task each, `write_nowait` only while nothing is being sent and nothing waits to be,
-and `aclose` only when both have ended, so a wire never has two writers and its bytes keep their order.
+`send` and `receive` from one task each, `writer` only while nothing is being sent and nothing waits to be, and
+`aclose` only when both have ended, so a wire never has two writers and its bytes keep their order.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import attrs
 
 from realtime.delivery.frames import Frame
 
+# The largest message that is given to a `Wire.writer`. Its rest has to wait in the outbox, whatever the bound of that,
+# so a smaller outbox does without.
+DIRECT_BYTES: Final = 64 * 1024
 # The payload of a Ping: when it was made, in seconds of the trio clock. Nothing has to be remembered to learn
 # the round-trip time.
 _PING: Final = struct.Struct("!d")
@@ -58,11 +61,6 @@ class WriteStalled(Exception):
         return f"no write progress for {self.seconds:g} s"
 
 
-def takes_nothing(_data: bytes) -> int:
-    """The `Wire.write_nowait` of a wire that cannot write without a task, or not any more."""
-    return 0
-
-
 class Wire(abc.ABC):
     """One open WebSocket, after its opening handshake."""
 
@@ -77,22 +75,28 @@ class Wire(abc.ABC):
     #: else.
     supports_frames: bool
     #: Whether permessage-deflate was agreed on: then `send` writes each frame's compressed form, and it is what
-    #: `write_nowait` is to be given.
+    #: a `writer` is to be given.
     deflates: bool = False
     #: Set by the connection: called with the payload of each Ping of the peer's, so that the Pong goes out by
     #: the one writer. A wire below which somebody else answers Pings does not call it.
     on_ping: Callable[[bytes], None] | None = None
-    #: Writes what can be written at once of some bytes, one or several whole frames, and returns how many bytes that
-    #: was: 0 while a write is under way, where it cannot be done, and where the peer is gone, which the next `send`
-    #: tells. Never blocks, never raises, wakes nobody. A frame of which only a part was taken has to be told to `owe`
-    #: before anything else happens. An attribute, so that a wire can hand out the method of whatever is below it: one
-    #: call less is 2 % of a delivery.
-    write_nowait: Callable[[bytes], int] = staticmethod(takes_nothing)
+
+    def writer(self) -> Callable[[bytes], int] | None:
+        """A function that writes without a task; None where that cannot be done, or while somebody is writing.
+
+        It takes one or several whole frames, writes what can be written at once, and returns how many bytes that was,
+        or raises `OSError` where it was none: also where the peer is gone, which the next `send` tells. Of a frame
+        that was cut off the rest has to be told to `owe` before anything else happens.
+
+        It is good until the next call of `send` or `aclose`, and as long as `on_ping` is set, because of what a wire
+        may write itself while nobody answers Pings. After `abort` it raises.
+        """
+        return None
 
     def owe(self, rest: Frame) -> None:
         """Let nothing be written any more until `send` is given *rest* as its first frame.
 
-        Only for whoever had a frame cut off by `write_nowait`; *rest* is what was left of it.
+        Only for whoever had a frame cut off by a `writer`; *rest* is what was left of it.
         """
         raise NotImplementedError(f"{type(self).__name__} takes nothing without waiting, so it can be owed nothing")
 

@@ -42,26 +42,18 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         self._stream = stream
         self._writing = False
         self._cut_off = False
-        # Bound once: looked up at each call it is 2 % of a small write.
         self._socket_send = plain.send
 
-    def send_nowait(self, data: bytes) -> int:
-        """Write what the kernel takes of *data* at once, and return how many bytes that was.
+    def writer(self) -> Callable[[bytes], int] | None:
+        """What writes some bytes without a task, as `socket.socket.send`; None during a write or after half of one.
 
-        Never blocks and never raises: 0 also while another task writes, after a write that was cut off, and where
-        the socket has ended, which the next `send_all` tells. Whoever is left with a part that cannot stand alone
-        has to `cut_off` before anybody else can write.
+        It may be called until the next `send_all`. Whoever is left with a part that cannot stand alone has to
+        `cut_off` before anybody else can write.
         """
-        # A million times a second: a `trio.SocketStream` would need a task, and each name here is 1 % of a write.
-        if self._writing or self._cut_off:
-            return 0
-        try:
-            return self._socket_send(data)
-        except OSError:
-            return 0
+        return None if self._writing or self._cut_off else self._socket_send
 
     def cut_off(self) -> None:
-        """Let nothing be written but what `send_all` is told to be the other half of the last `send_nowait`."""
+        """Let nothing be written but what `send_all` is told to be the other half."""
         self._cut_off = True
 
     async def send_all(self, data: bytes | bytearray | memoryview, *, resumes: bool = False) -> None:
