@@ -130,9 +130,7 @@ def _options(children: Callable[..., Any], given: Mapping[str, object], where: s
     return {name: _option(children, parameters[name], value, where, folder) for name, value in given.items()}
 
 
-def _option(
-    children: Callable[..., Any], parameter: inspect.Parameter, value: object, where: str, folder: Path
-) -> Any:
+def _option(children: Callable[..., Any], parameter: inspect.Parameter, value: object, where: str, folder: Path) -> Any:
     def path(wanted: type, value: Any) -> Any:
         # The one type of an option that msgspec does not know.
         if wanted is Path and isinstance(value, str) and value:

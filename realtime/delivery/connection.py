@@ -9,6 +9,7 @@ writing any more, comes the closing handshake, and after it the socket is gone, 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -40,6 +41,9 @@ LAST_WORD_SECONDS: Final = 0.5
 # RFC 6455 section 7.1.5: what a close is called that came without a code, or not at all.
 _NO_CODE: Final = 1005
 _VANISHED: Final = 1006
+
+# Half a KiB less than to bind once more what is bound.
+_BOUND: Final = contextlib.nullcontext()
 
 Handler = Callable[[str | bytes], Awaitable[None] | None]
 """What is done about one message of the client's; waited for if it returns something to wait for."""
@@ -154,7 +158,8 @@ class Connection:
         Raises:
           ExceptionGroup: *handle_message* raised; the connection was closed with 1011.
         """
-        with structlog.contextvars.bound_contextvars(connection_id=self.id):
+        bound = structlog.contextvars.get_contextvars().get("connection_id") == self.id
+        with _BOUND if bound else structlog.contextvars.bound_contextvars(connection_id=self.id):
             try:
                 async with trio.open_nursery() as connection_nursery:
                     self._nursery = connection_nursery

@@ -26,7 +26,8 @@ class Inbox(Generic[T]):
     def __init__(self, max_items: int, max_bytes: int) -> None:
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._items: deque[tuple[T, int]] = deque()
+        # None while it is empty: an empty deque takes 700 bytes, and an idle connection has nothing in it.
+        self._items: deque[tuple[T, int]] | None = None
         self._bytes = 0
         self._finished = False
         # Made when somebody waits: an idle connection has none.
@@ -36,16 +37,19 @@ class Inbox(Generic[T]):
     @property
     def full(self) -> bool:
         """Whether the next item has to wait for room."""
-        return not self._finished and (len(self._items) >= self._max_items or self._bytes >= self._max_bytes)
+        items = 0 if self._items is None else len(self._items)
+        return not self._finished and (items >= self._max_items or self._bytes >= self._max_bytes)
 
     @property
     def ready(self) -> bool:
         """Whether `get` need not wait: there is an item, or the end has come."""
-        return bool(self._items) or self._finished
+        return self._items is not None or self._finished
 
     def put(self, item: T, size: int) -> None:
         """Add *item* of *size* bytes; after the end it is dropped. See `full` and `wait_room`."""
         if not self._finished:
+            if self._items is None:
+                self._items = deque()
             self._items.append((item, size))
             self._bytes += size
             self._wake_getter()
@@ -94,6 +98,8 @@ class Inbox(Generic[T]):
         if not self._items:
             raise trio.EndOfChannel if self._finished else trio.WouldBlock
         item, size = self._items.popleft()
+        if not self._items:
+            self._items = None
         self._bytes -= size
         if not self.full:
             self._wake_putter()

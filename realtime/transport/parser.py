@@ -52,6 +52,8 @@ class Parser(Connection):
             _allowance(max_message_bytes) if agreed else max_message_bytes, frames_per_second, clock, agreed
         )
         self._proto = _Frames(decoder, agreed)
+        # wsproto's queue for an end of the stream, which it is never told here; an empty deque takes 700 bytes.
+        self._events = ()  # type: ignore[assignment]
 
 
 def _allowance(max_message_bytes: int) -> int:

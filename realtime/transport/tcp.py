@@ -61,16 +61,16 @@ async def run_connection(
     Raises nothing but a cancellation: what fails is logged, with *id* in every line.
     """
     transport = transport_of(stream)
-    with structlog.contextvars.bound_contextvars(connection_id=id):
-        try:
-            server = GuardedTCPServer(service, stream, id, stopping)
-            await server.run()
-            await server.live_on()
-        except* Exception as failures:
-            _log.error("connection failed", exc_info=failures)
-        finally:
-            transport.close()
-            admission.release(transport.address)
+    structlog.contextvars.bind_contextvars(connection_id=id)  # ends with this task
+    try:
+        server = GuardedTCPServer(service, stream, id, stopping)
+        await server.run()
+        await server.live_on()
+    except* Exception as failures:
+        _log.error("connection failed", exc_info=failures)
+    finally:
+        transport.close()
+        admission.release(transport.address)
 
 
 def transport_of(stream: Stream) -> GuardedStream:
@@ -151,7 +151,7 @@ class GuardedTCPServer(TCPServer):
         http = self.protocol.protocol
         assert isinstance(http, HTTP1)
         http.stream = http.websocket = None  # and thereby of what refers to itself through them
-        del self.protocol, self.tasks, self.context, self._reading, self._watching
+        del self.protocol, self.tasks, self.context, self.idle_task, self._reading, self._watching
 
     # --- reading ------------------------------------------------------------------------------------------------
 

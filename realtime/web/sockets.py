@@ -119,12 +119,15 @@ async def _live(
         else:
             understand(state, connection, message)
 
-    with state.hub.registered(connection):
+    state.hub.register(connection)
+    try:
         for topic in topics:
             subscription = state.hub.subscribe(connection, topic)
             if begin is not None:
                 begin(connection, subscription)
         await connection.run(handle)
+    finally:
+        state.hub.drop(connection)
 
 
 async def _open(state: Backend, session: str | None) -> Connection:
