@@ -1,8 +1,8 @@
-"""One child: its state machine, and the boundary at which whatever leaves it becomes a value.
+"""One child: its state machine, and how it is started, asked to stop and ended.
 
 A :class:`Child` is the record that a supervisor keeps for one spec.  It outlives restarts; each start makes a new
 task, a new cancel scope and a new *attempt* number, so that a late timer or exit can never act on a later start.
-This is the only module that turns an exception into data: that task is one ``with child:``.
+That task is one ``with child:``.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
-from ..errors import ActorCrashed, ActorStopped, Ignore, NotStarted, RestartIntensityExceeded, Shutdown
-from ..exits import KILLED, NORMAL, SHUTDOWN, Exit, crashed
+from ..errors import ActorCrashed, ActorStopped, Ignore, NotStarted
+from ..exits import Exit
 from ..policy.lifecycle import LifecycleEvent, State, advance
 from ..spec import BRUTAL_KILL, ChildSpec, keywords_wanted
 from ..tree import Blocked
 from .actor import Actor, Stop, run_actor
+from .boundary import Boundary, only
 from .code import resolve
 from .ref import ACTORS, Cell, Ref, SupervisorRef
 from .starts import Handshake, Outcome
@@ -52,14 +52,12 @@ class Owner(Protocol):
         """The task of *child* is over."""
 
 
-class Child:
+class Child(Boundary):
     """The record of one child.  Its supervisor decides; this carries out and remembers."""
 
     __slots__ = (
         "_outcome",
-        "_scope",
         "_wants",
-        "asked",
         "attempt",
         "blocked",
         "cell",
@@ -67,8 +65,6 @@ class Child:
         "failures",
         "generation",
         "gone",
-        "injected",
-        "killed",
         "last_exit",
         "last_exit_at",
         "owner",
@@ -84,13 +80,13 @@ class Child:
         "stopping",
         "stuck",
         "supervisor",
-        "task",
         "timer",
         "up",
         "value",
     )
 
     def __init__(self, spec: ChildSpec, path: str, owner: Owner) -> None:
+        super().__init__()
         self.spec = spec
         self.path = path
         self.owner = owner
@@ -108,20 +104,16 @@ class Child:
         """It ended by itself and its supervisor has not dealt with that yet."""
         self.recovering = False
         """It failed and has not run for its healthy uptime since."""
-        self.up = self.asked = self.killed = self.stuck = False
-        self.injected: Exception | None = None
+        self.up = self.stuck = False
         self.start_error: Exception | None = None
         self.value: Any = None
         self.stopping: trio.Event | None = None
         self.gone: trio.Event | None = None
-        self.task: trio.lowlevel.Task | None = None
-        """Where it runs now; how to find from a task back to the child."""
         self.blocked: Blocked | None = None
         """How its steps blocked the loop, if a watchdog saw one."""
         self.timer: Entry[Any] | None = None
         """What its supervisor is to do about it if it stays in this state; leaving the state takes it back."""
         self._outcome: Outcome | None = None
-        self._scope: trio.CancelScope | None = None
         self.supervisor: BaseSupervisor | None = None
         self.cell: Cell | None = None
         self.ref: Any = spec.ref
@@ -168,16 +160,6 @@ class Child:
         return "supervisor" if self.spec.is_supervisor else "worker"
 
     @property
-    def alive(self) -> bool:
-        """Whether a task of it exists."""
-        return self._scope is not None
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the task that exists was cancelled, and not by what is around the tree."""
-        return self._scope is not None and self._scope.cancel_called
-
-    @property
     def active(self) -> bool:
         """Whether it runs, or ended by itself and may be started again."""
         return self.alive or self.exit_pending or self.state == "backing_off"
@@ -195,11 +177,11 @@ class Child:
         """Start a new task for it; True when it is up at once, False when it has a handshake to make."""
         self.advance("start")
         self.attempt += 1
-        self.up = self.asked = self.killed = self.stuck = self.exit_pending = False
-        self.injected = self.start_error = self.value = None
+        self._begin_attempt()
+        self.up = self.stuck = self.exit_pending = False
+        self.start_error = self.value = None
         self.retry_at = math.inf
         self.started_at = trio.current_time()
-        self._scope = trio.CancelScope()
         self._outcome = self.gone = None
         start: Any = self.spec.start
         if isinstance(start, str):
@@ -268,7 +250,7 @@ class Child:
         elif self.supervisor is not None:
             self.supervisor.request_stop(deadline)
         elif self.cell is not None:
-            self.cell.mailbox.send_control(Stop())
+            self.cell.send_control(Stop())
         elif self.stopping is not None:
             self.stopping.set()
         else:
@@ -296,91 +278,21 @@ class Child:
         self.killed = True
         self.cancel(why)
 
-    def inject(self, error: Exception) -> None:
-        """Make it crash with *error*, wherever it is waiting now."""
-        self.injected = error
-        self.cancel(f"crashed on purpose: {error!r}")
-
-    def cancel(self, why: str) -> None:
-        """Cancel its task, if there is one."""
-        if self._scope is not None:
-            self._scope.cancel(reason=why)
-
-    # --------------------------------------------------------------- boundary
+    # -------------------------------------------------------------------- life
 
     async def _run(self, start: Any) -> None:
         """One attempt of a function or a supervisor; that of an actor is :func:`run_actor`, which is one frame less."""
         with self:
             await self._called(start)
 
-    @trio.lowlevel.enable_ki_protection
-    def __enter__(self) -> Child:
-        """The first step of an attempt, in its own task.  Nothing but a foreign cancellation or exit leaves it.
+    @property
+    def _returns_when_asked(self) -> bool:
+        return self.cell is not None  # what a function returns is its own business
 
-        A child is its own boundary: a coroutine around what it runs would be 500 bytes of each one that is idle.
-        """
-        assert self._scope is not None
-        self._scope.__enter__()
-        self.task = trio.lowlevel.current_task()
-        return self
-
-    @trio.lowlevel.enable_ki_protection
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        assert self._scope is not None
-        rest = error
-        try:
-            if self._scope.__exit__(kind, error, traceback):
-                rest = None
-        except BaseException as left:  # noqa: ASYNC103 - a group without the cancellation that was in it
-            rest = left
-        foreign = self._conclude(rest)
-        if foreign is None or foreign is error:
-            return foreign is None
-        # Like a cancel scope: what goes on has its own causes and not, as one more, what it was taken out of.
-        context = foreign.__context__
-        try:
-            raise foreign
-        finally:
-            foreign.__context__ = context
-
-    def _conclude(self, error: BaseException | None) -> BaseException | None:
-        """The attempt was left with *error*, if any; returns what of it is not ours to keep."""
-        if error is None:
-            self._end(self._exit_without_error())
-            return None
-        if isinstance(error, Exception):
-            self._end(self._exit_of(error))
-            return None
-        # KeyboardInterrupt, SystemExit, or a cancellation from outside the tree.  What came with them is ours: it
-        # crashed, as it might have done without them.
-        # Nothing is restarted for it either: its supervisor, which may have the exit in hand before the cancellation
-        # reaches it, is about to go as well.
-        ours, foreign = divide(error)
-        self.asked = True
-        self._end(KILLED if ours is None else crashed(ours))
-        return error if ours is None else foreign
-
-    def _exit_without_error(self) -> Exit:
-        if self.injected is not None:
-            return crashed(self.injected)
-        # An actor only returns when it was asked to stop; what a function returns is its own business.
-        if self.cell is not None or (self._scope is not None and self._scope.cancelled_caught):
-            return KILLED if self.killed else SHUTDOWN
-        return NORMAL
-
-    def _exit_of(self, error: Exception) -> Exit:
-        # A supervisor that gave up holds its children's ends, which say nothing about its own.
-        if not isinstance(error, RestartIntensityExceeded) and _only(error, Shutdown):
-            return KILLED if self.killed else SHUTDOWN
-        return crashed(error)
-
-    def _end(self, exit: Exit) -> None:
-        """The task is over; tell everybody whom it concerns.  Runs without a checkpoint."""
+    def _ended(self, exit: Exit) -> None:
+        """Tell everybody whom it concerns.  Runs without a checkpoint."""
         was_up = self.up
         self.up = False
-        self._scope = self.task = None
         self.stuck = False
         self.advance("ended")
         if self.cell is not None:
@@ -434,7 +346,7 @@ class Child:
     @property
     def declined(self) -> bool:
         """Whether the last start attempt declined (:class:`~supervisors.Ignore`)."""
-        return self.start_error is not None and _only(self.start_error, Ignore)
+        return self.start_error is not None and only(self.start_error, Ignore)
 
 
 def _is_actor(start: object) -> bool:
@@ -443,19 +355,3 @@ def _is_actor(start: object) -> bool:
 
 def _raise(error: Exception, *_: object, **__: object) -> Any:
     raise error
-
-
-def _only(error: Exception, kind: type[Exception]) -> bool:
-    """True for an exception of *kind*, also wrapped in groups that hold nothing else."""
-    if isinstance(error, ExceptionGroup):
-        return error.split(kind)[1] is None
-    return isinstance(error, kind)
-
-
-def divide(error: BaseException) -> tuple[Exception | None, BaseException | None]:
-    """What of *error* is a crash, if anything, and what is not: a cancellation, KeyboardInterrupt, SystemExit."""
-    if isinstance(error, Exception):
-        return error, None
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(Exception)
-    return None, error

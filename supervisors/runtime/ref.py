@@ -133,11 +133,6 @@ class Cell(Mailbox[object]):
         self.kept: Kept | None = None
         """What few actors need; see ``kept.py``."""
 
-    @property
-    def mailbox(self) -> Mailbox[object]:
-        """The mailbox, for who wants nothing else."""
-        return self
-
     def _drop(self, message: object) -> None:
         super()._drop(message)
         if isinstance(message, Call):

@@ -16,7 +16,8 @@ from ..exits import Down, Exit
 from ..spec import AnySupervisorSpec, ChildSpec
 from ..tree import Node
 from .base import BaseSupervisor
-from .child import Child, divide
+from .boundary import divide
+from .child import Child
 from .context import TreeContext
 from .dynamic import SequentialDynamicSupervisor, make_supervisor
 from .endings import report_end, wait_until_gone

@@ -236,7 +236,7 @@ class Supervisor(BaseSupervisor):
             return NO_STATE
         until = trio.current_time() + seconds
         export = Export(child)
-        child.cell.mailbox.send_control(Stop(export))
+        child.cell.send_control(Stop(export))
         in_time = await export.wait(seconds)
         if export.error is not None:
             raise _not_reloaded(child, export.error) from export.error

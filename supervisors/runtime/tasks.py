@@ -19,7 +19,8 @@ from outcome import Error, Outcome, Value
 from ..errors import SupervisorNotRunning, TaskCancelled, TooManyChildren
 from ..spec import ChildSpec
 from .base import BaseSupervisor
-from .child import Child, divide
+from .boundary import divide
+from .child import Child
 from .ref import SupervisorRef
 
 Item = TypeVar("Item")
