@@ -25,8 +25,8 @@
 
 enum { CAPACITY = 16384 };
 
-static const uint64_t SECOND = 1000000000U;
-static const uint64_t PATIENCE = 10U * 1000000000U;
+static const uint64_t SECOND = UINT64_C(1000000000);
+static const uint64_t PATIENCE = 10 * UINT64_C(1000000000);
 
 struct span { /* what a command cost this process */
     uint64_t began;
