@@ -35,10 +35,13 @@ def traced() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-@pytest.mark.parametrize(("start", "most"), [(Small, 3400), (sleeper, 3500)])
+@pytest.mark.parametrize(("start", "most"), [(Small, 3600), (sleeper, 3650)])
 @virtual_time
 async def test_an_idle_child_is_small(start: Callable[[], Awaitable[None]] | type[Actor[Any]], most: int) -> None:
-    """Bytes of one: its spec, its record, what Trio needs for a task with a scope, and the stack that it waits in."""
+    """Bytes of one: its spec, its record, what Trio needs for a task with a scope, and the stack that it waits in.
+
+    3400 and 3470 were measured; the rest is room for what came before: tables that have just grown.
+    """
     children = SupervisorRef()
     async with running(one(ChildSpec("pool", DynamicSupervisorSpec(), ref=children))):
         children.start_child_nowait(ChildSpec("first", start, restart="temporary"))
