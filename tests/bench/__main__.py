@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import fanout, supervisors
+from tests.bench.chart import chart
 from tests.bench.contenders import CONTENDERS
 from tests.bench.figures import markdown, report
 from tests.bench.goals import GOALS
@@ -37,8 +38,16 @@ def run_fanout(options: argparse.Namespace) -> None:
     runs = fanout.measure(names, options.only, pairs, fanout.QUICK if options.quick else fanout.Scale())
     data = report(runs, GOALS, about(names, pairs))
     if options.out is not None:
-        options.out.write_text(json.dumps(data, indent=1) + "\n")
+        options.out.mkdir(parents=True, exist_ok=True)
+        write(data, options.out)
     print(json.dumps(data, indent=1) if options.json else markdown(data))
+
+
+def write(data: dict[str, Any], folder: Path) -> None:
+    """The figures, their tables and their chart: what the documentation shows."""
+    (folder / "fanout.json").write_text(json.dumps(data, indent=1) + "\n")
+    (folder / "fanout.inc").write_text(markdown(data) + "\n")
+    (folder / "fanout.svg").write_text(chart(data))
 
 
 def about(names: list[str], pairs: int) -> dict[str, Any]:
@@ -74,7 +83,7 @@ def main() -> None:
     fan.add_argument("--pairs", type=int, help="interleaved runs of each server (default: 10, with --quick 2)")
     fan.add_argument("--servers", metavar="A,B", help=f"only these of: {', '.join(CONTENDERS)}")
     fan.add_argument("--quick", action="store_true", help="shorter runs, to see where one stands")
-    fan.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON to FILE as well")
+    fan.add_argument("--out", type=Path, metavar="FOLDER", help="write JSON, tables and chart to FOLDER as well")
     fan.set_defaults(run=run_fanout)
 
     options = parser.parse_args()

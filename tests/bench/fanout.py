@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import attrs
 
@@ -36,6 +36,7 @@ SETTLE: Final = 1.0
 
 STALLED_CLIENTS: Final = (200, 10)
 STALLED_BYTES: Final = 1024
+STALLED_SECONDS: Final = 180.0
 STALLED_WAIT: Final = 15.0
 """Seconds for a server to send its stalled clients away; ours takes `write_timeout` for it, 10 s."""
 
@@ -54,7 +55,7 @@ class Scale:
     """Messages to the crowd of which some never read."""
 
 
-QUICK: Final = Scale(seconds=0.3, paced=10, stalled=2000)
+QUICK: Final = Scale(seconds=0.3, paced=10, stalled=5000)
 
 
 @attrs.frozen
@@ -80,17 +81,17 @@ def fan_out(contender: Contender, scale: Scale, clients: int) -> Measured:
             for per in PER_TICK:
                 if clients * size * per > LARGEST_TICK:
                     continue
-                name = f"{clients} clients, {size} B, {per} a tick"
+                name = f"{clients} clients: {size} B, {per} a tick"
                 client("rounds", size, per, 0.2, 3)
                 before = server.cpu_seconds()
                 answer = client("rounds", size, per, scale.seconds, 1_000_000)
                 cpu = server.cpu_seconds() - before
                 if not answer["complete"]:
                     raise BenchError(f"{name}: not all got all: {answer['trouble']}")
-                yield f"CPU per delivery (us): {name}", cpu / answer["messages"] * 1e6
-                yield f"deliveries/s: {name}", answer["messages"] / answer["seconds"]
-                yield f"share of a core, client: {name}", answer["client_cpu"]
-                yield f"share of a core, server: {name}", cpu / answer["seconds"]
+                yield f"CPU per delivery (us), {name}", cpu / answer["messages"] * 1e6
+                yield f"deliveries/s, {name}", answer["messages"] / answer["seconds"]
+                yield f"share of a core, client, {name}", answer["client_cpu"]
+                yield f"share of a core, server, {name}", cpu / answer["seconds"]
 
 
 def latency(contender: Contender, scale: Scale) -> Measured:
@@ -136,25 +137,36 @@ def opening(contender: Contender, scale: Scale) -> Measured:
 def stalled(contender: Contender, scale: Scale) -> Measured:
     """The same without and with clients that never read; then the end of those, and of the server."""
     clients, stalling = STALLED_CLIENTS
-    rates = []
-    for number in (0, stalling):
-        with contender.run() as (server, client):
-            open_all(client, clients, number)
-            client("rounds", STALLED_BYTES, 1, 0.2, 50)
-            before = server.resident_bytes()
-            answer = client("rounds", STALLED_BYTES, 1, 120.0, scale.stalled)
-            grown = (server.resident_bytes() - before) / MIB
-            rates.append(answer["rounds"] / answer["seconds"])
-            if number == 0:
-                continue
-            whole = answer["complete"] and answer["least"] == answer["most"] == scale.stalled
-            yield "stalled: healthy clients have all (1: yes)", float(whole)
-            yield "stalled: rate, to that without", rates[1] / rates[0] if whole else None
-            yield "stalled: memory growth (MiB)", grown
-            if whole:
-                ends = client("stalled", STALLED_WAIT)
-                yield "stalled: sent away (share of them)", 1 - ends["still_open"] / ends["of"]
+    with contender.run() as (_, client):
+        open_all(client, clients)
+        alone = crowd_rate(client("rounds", STALLED_BYTES, 1, STALLED_SECONDS, scale.stalled), scale)
+    with contender.run() as (server, client):
+        open_all(client, clients, stalling)
+        client("rounds", STALLED_BYTES, 1, 0.2, 10)
+        before = server.resident_bytes()
+        server.forget_peak()
+        beside = crowd_rate(client("rounds", STALLED_BYTES, 1, STALLED_SECONDS, scale.stalled), scale)
+        yield "stalled: healthy clients have all (1: yes)", float(beside is not None)
+        yield "stalled: rate, to that without", beside / alone if beside and alone else None
+        yield "stalled: memory growth (MiB)", (server.peak_bytes() - before) / MIB
+        if beside is not None:
+            ends = client("stalled", STALLED_WAIT)
+            yield "stalled: sent away (share of them)", 1 - ends["still_open"] / ends["of"]
     yield "stalled: stop (s)", stop_with_stalled(contender, scale)
+
+
+def crowd_rate(answer: Mapping[str, Any], scale: Scale) -> float | None:
+    """Messages a second to all that read; None if they did not all get all.
+
+    Raises:
+      BenchError: there was no time for it.
+    """
+    if not answer["complete"] or answer["least"] != answer["most"]:
+        return None
+    if answer["rounds"] < scale.stalled:
+        raise BenchError(f"only {answer['rounds']} of {scale.stalled} messages in {STALLED_SECONDS:.0f} s")
+    rate: float = answer["rounds"] / answer["seconds"]
+    return rate
 
 
 def stop_with_stalled(contender: Contender, scale: Scale) -> float | None:

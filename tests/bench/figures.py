@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
+
+SHARE: Final = "share of a core"
+"""How the names of figures begin that are kept in the report and not shown in its tables."""
 
 Values = dict[int, float | None]
 """By the number of the pair; None: it could not be done."""
@@ -97,9 +100,23 @@ def report(runs: Runs, goals: Iterable[Goal], about: Mapping[str, Any]) -> dict[
     return {"about": dict(about), "goals": judged, "figures": spreads, "failures": runs.failures}
 
 
+def busiest_client(data: Mapping[str, Any]) -> str:
+    """How near the load client came to being the limit."""
+    shares = [
+        (spread["most"], server, figure.partition(", client, ")[2])
+        for figure, servers in data["figures"].items()
+        if figure.startswith(f"{SHARE}, client")
+        for server, spread in servers.items()
+        if spread is not None
+    ]
+    most, server, figure = max(shares, default=(0.0, "nobody", "nothing"))
+    return f"at most {most:.2f} of its core ({server}, {figure})"
+
+
 def markdown(data: Mapping[str, Any]) -> str:
     """A report as tables: first the goals, then each figure with the servers in the order of their medians."""
-    parts = ["\n".join(f"- {name}: {value}" for name, value in data["about"].items())]
+    about = {**data["about"], "load client": busiest_client(data)}
+    parts = ["\n".join(f"- {name}: {value}" for name, value in about.items())]
     if data["goals"]:
         rows = [
             f"| {goal['what']} | {goal['goal']} | {short(goal['median'])} | {short(goal['least'])} to "
@@ -107,7 +124,8 @@ def markdown(data: Mapping[str, Any]) -> str:
             for goal in data["goals"]
         ]
         parts.append("\n".join(["| goal | bound | median | min to max | met |", "|---|---|---|---|---|", *rows]))
-    parts += [_table(title, figures) for title, figures in groups(data["figures"]).items()]
+    shown = {name: servers for name, servers in data["figures"].items() if not name.startswith(SHARE)}
+    parts += [_table(title, figures) for title, figures in groups(shown).items()]
     if data["failures"]:
         parts.append("Failed:\n\n" + "\n".join(f"- {failure}" for failure in data["failures"]))
     return "\n\n".join(parts)

@@ -6,8 +6,8 @@ from typing import Final
 
 from tests.bench.figures import Goal
 
-CPU: Final = "CPU per delivery (us): {} clients, 256 B, 1 a tick"
-RATE: Final = "deliveries/s: 1000 clients, 256 B, 16 a tick"
+CPU: Final = "CPU per delivery (us), {} clients: 256 B, 1 a tick"
+RATE: Final = "deliveries/s, 1000 clients: 256 B, 16 a tick"
 IDLE: Final = "memory per idle connection (KiB)"
 
 LEVEL: Final = 1.05

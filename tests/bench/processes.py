@@ -82,6 +82,15 @@ class ServerProcess:
         """What it holds in memory now."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * PAGE
 
+    def forget_peak(self) -> None:
+        """Let `peak_bytes` begin anew."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+
+    def peak_bytes(self) -> int:
+        """The most that it held in memory since `forget_peak`."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def wait_ready(self) -> None:
         """Wait until it listens on both ports.
 
