@@ -23,6 +23,7 @@ import msgspec
 from realtime.actors.broadcaster import RESTART
 from realtime.actors.declared import children_of
 from realtime.actors.events import EventManager
+from realtime.actors.tasks import TaskManager
 from realtime.delivery.hub import Hub
 from realtime.fields import nearest
 from realtime.ports import EventStore
@@ -46,6 +47,7 @@ class Services:
     hub: Hub
     store: EventStore
     events: EventManager
+    tasks: TaskManager
     settings: Settings
 
 

@@ -17,6 +17,7 @@ import trio
 
 from realtime.actors.events import EventManager
 from realtime.actors.heartbeat import Heartbeat
+from realtime.actors.tasks import TaskManager
 from realtime.backplane import envelope
 from realtime.backplane.local import LocalBackplane
 from realtime.delivery.hub import Hub
@@ -25,6 +26,7 @@ from realtime.policy.retention import Retention
 from realtime.ports import Backplane, EventStore, StoredEvent
 from realtime.settings import Settings, SettingsError
 from realtime.storage import open_store
+from realtime.storage.tasks import TaskStore
 from realtime.transport import Admission, ServerConfig, serve
 from realtime.web.app import Application
 from realtime.web.backend import Backend
@@ -50,7 +52,10 @@ class System:
     hub: Hub
     store: EventStore
     backplane: Backplane
+    tasks: TaskStore
+    jobs: SupervisorRef
     backend: Backend
+    services: Services
     feed: SupervisorFeed
     actors: list[ChildSpec]
 
@@ -61,11 +66,11 @@ class System:
         feed = ChildSpec("supervisors", self.feed.run, backoff=RETRY)
         return SupervisorSpec(
             [
-                ChildSpec("store", self.store.run, shutdown=STORE_SHUTDOWN, backoff=RETRY),
+                ChildSpec("store", self.run_store, shutdown=STORE_SHUTDOWN, backoff=RETRY),
                 ChildSpec("backplane", self.backplane.run, backoff=RETRY),
                 ChildSpec("hub", self.run_hub, backoff=RETRY),
                 *(() if listener is None else self.serving(app, listener)),
-                ChildSpec("jobs", DynamicSupervisorSpec()),
+                ChildSpec("jobs", DynamicSupervisorSpec(), ref=self.jobs),
                 ChildSpec("heartbeat", heartbeat.run, backoff=RETRY),
                 ChildSpec("broadcasters", SupervisorSpec([*self.actors, feed])),
             ],
@@ -83,6 +88,15 @@ class System:
             ChildSpec("connections", DynamicSupervisorSpec(on_stop=self.send_clients_away), ref=connections),
             ChildSpec("server", accept, backoff=ACCEPT_AGAIN),
         )
+
+    async def run_store(
+        self, *, stopping: trio.Event, task_status: trio.TaskStatus[EventStore] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """The events, and in the same file the history of tasks."""
+        try:
+            await self.store.run(stopping=stopping, task_status=task_status)
+        finally:
+            await self.tasks.aclose()
 
     async def run_hub(self, *, task_status: trio.TaskStatus[Hub] = trio.TASK_STATUS_IGNORED) -> None:
         """The flusher.  Events are numbered by the store, which is up by now and goes on where it was."""
@@ -132,10 +146,13 @@ def build(settings: Settings) -> System:
         str(settings.store.path), Retention(settings.store.retention_days, settings.store.retention_events)
     )
     events = EventManager(store, publish)
-    backend = Backend(settings, hub, store, events, admin_token=read_admin_token(settings))
+    history, jobs = TaskStore(str(settings.store.path)), SupervisorRef("jobs")
+    tasks = TaskManager(hub, history, jobs)
+    backend = Backend(settings, hub, store, events, tasks, admin_token=read_admin_token(settings))
     feed = SupervisorFeed(hub, lambda: backend.tree, tracebacks=settings.server.debug)
-    actors = load_children(Services(hub, store, events, settings))
-    return System(settings, hub, store, backplane, backend, feed, actors)
+    services = Services(hub, store, events, tasks, settings)
+    actors = load_children(services)
+    return System(settings, hub, store, backplane, history, jobs, backend, services, feed, actors)
 
 
 def refuse_unsupported(settings: Settings) -> None:

@@ -228,6 +228,7 @@ class TaskManager:
             await self._store.add(task.record)
             # Known by its own name, so that whoever subscribes first gets the current state.
             self._hub.declare(topic_of(task_id), retain=True)
+            self._publish(task.record)
             await self._children.start_child(
                 ChildSpec(task_id, self._run, (job, task, arguments), restart="temporary", shutdown=STOP)
             )

@@ -91,6 +91,10 @@ class Hub(Registry):
         """Make a topic known, or with a ``*`` at the end of *name* all that begin so. See `Catalogue.declare`."""
         self._catalogue.declare(name, retain=retain)
 
+    def knows(self, name: str) -> bool:
+        """Whether a topic of this very *name* exists now."""
+        return self._catalogue.find(name) is not None
+
     def retract(self, name: str) -> None:
         """The owner of *name* publishes no more: the topic goes when its last subscriber has left."""
         topic = self._catalogue.find(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -16,7 +16,7 @@ import trio
 
 from realtime.messages import encode
 from realtime.policy.progress import Progress, TaskError, TaskRecord
-from realtime.ports import StoreError, StoreStopped
+from realtime.ports import StoreError
 from realtime.storage import schema
 from realtime.storage.database import BUSY_TIMEOUT
 
@@ -34,6 +34,8 @@ logger = structlog.get_logger("realtime.storage")
 class TaskStore:
     """The history of tasks in the database *path*, whose schema the event store has brought up to date.
 
+    It is opened by its first use. Tasks that an earlier process left running are `interrupted` from then on.
+
     Args:
       path: ``:memory:`` keeps it while the object lives.
       max_tasks: how many are remembered.
@@ -47,51 +49,40 @@ class TaskStore:
         # One connection, so one thread at a time.
         self._limiter = trio.CapacityLimiter(1)
 
-    async def run(
-        self,
-        *,
-        stopping: trio.Event | None = None,
-        task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Keep the history open until *stopping* is set or the task is cancelled: the supervised child.
+    async def aclose(self) -> None:
+        """Let go of the file; whoever uses the history again opens it again. A checkpoint; not cut short."""
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._close, limiter=self._limiter)
 
-        Tasks that an earlier process left running are `interrupted` from now on.
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            if self._path == MEMORY:
+                connection.execute(schema.TASKS)
+            if not self._seen:
+                self._interrupt(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._seen = True
+        return connection
 
-        Raises:
-          StoreError: the database cannot be opened.
-        """
-        interrupted = await self._in_thread(self._open)
+    def _interrupt(self, connection: sqlite3.Connection) -> None:
+        """Nobody works any more on what an earlier process left running."""
+        now = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+        interrupted = connection.execute(
+            f"UPDATE tasks SET state = 'interrupted', ended_at = {now} WHERE state = 'running'"
+        ).rowcount
         if interrupted:
             logger.warning("tasks_interrupted", tasks=interrupted)
-        task_status.started(self)
-        try:
-            await (trio.Event() if stopping is None else stopping).wait()
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._close, limiter=self._limiter)
-
-    def _open(self) -> int:
-        if self._connection is None:
-            self._connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA synchronous = FULL")
-            if self._path == MEMORY:
-                self._connection.execute(schema.TASKS)
-        if self._seen:  # a restart of the child: the tasks of this process go on
-            return 0
-        self._seen = True
-        return self._connection.execute(
-            "UPDATE tasks SET state = 'interrupted', ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
-            " WHERE state = 'running'"
-        ).rowcount
 
     def _close(self) -> None:
         if self._connection is not None and self._path != MEMORY:
             self._connection.close()
             self._connection = None
 
-    # --- used by whoever runs tasks: each runs in a thread, and raises StoreStopped or StoreError ---
+    # --- each runs in a thread, and raises StoreError if the file cannot be used ---
 
     async def add(self, task: TaskRecord) -> None:
         """Remember a task that begins. A checkpoint; what is done when it returns survives a kill."""
@@ -129,11 +120,14 @@ class TaskStore:
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._connection is None:
-            raise StoreStopped("the history of tasks is not open")
+            self._connection = self._open()
         return self._connection.execute(statement, values).fetchall()
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         try:
+            if self._path == MEMORY:  # microseconds, and no medium to wait for
+                await trio.lowlevel.checkpoint()
+                return function()
             return await trio.to_thread.run_sync(function, limiter=self._limiter)
         except sqlite3.Error as error:
             raise StoreError(f"the history of tasks in {self._path} cannot be used: {error}") from error

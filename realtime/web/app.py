@@ -8,10 +8,10 @@ from quart import Quart
 from quart_trio import QuartTrio
 
 from realtime.transport.asgi import WebsocketConnection
-from realtime.web import dashboard, errors, events, guard, listings, metrics, sockets, status
+from realtime.web import dashboard, errors, events, guard, listings, metrics, sockets, status, tasks
 from realtime.web.backend import KEY, Backend
 
-BLUEPRINTS: Final = tuple(each.blueprint for each in (events, listings, metrics, sockets, status))
+BLUEPRINTS: Final = tuple(each.blueprint for each in (events, listings, metrics, sockets, status, tasks))
 
 
 class Application(QuartTrio):

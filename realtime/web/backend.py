@@ -10,6 +10,7 @@ import attrs
 from quart import current_app
 
 from realtime.actors.events import EventManager
+from realtime.actors.tasks import TaskManager
 from realtime.delivery.hub import Hub
 from realtime.policy import closing
 from realtime.ports import EventStore
@@ -33,6 +34,7 @@ class Backend:
     hub: Hub
     store: EventStore
     events: EventManager
+    tasks: TaskManager
     tree: Tree | None = None
     phase: Literal["starting", "serving", "draining"] = "starting"
     admin_token: str | None = attrs.field(default=None, repr=False)

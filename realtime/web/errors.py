@@ -11,7 +11,7 @@ from werkzeug.routing import WebsocketMismatch
 
 from realtime.fields import BadField, shown
 from realtime.messages import encode
-from realtime.ports import AppendFailed, StoreStopped
+from realtime.ports import AppendFailed, StoreError, StoreStopped
 
 logger = structlog.get_logger("realtime.web")
 
@@ -79,6 +79,7 @@ def register(app: Quart) -> None:
     app.register_error_handler(ApiError, _refused)
     app.register_error_handler(BadField, _bad_field)
     app.register_error_handler(StoreStopped, _no_store)
+    app.register_error_handler(StoreError, _store_failed)
     app.register_error_handler(AppendFailed, _not_stored)
     for no_route in (NotFound, MethodNotAllowed, WebsocketMismatch):
         app.register_error_handler(no_route, _no_route)
@@ -98,6 +99,11 @@ async def _bad_field(error: BadField) -> Response:
 async def _no_store(error: StoreStopped) -> Response:
     message = "the event store is not running; try again in a moment"
     return error_response(503, "unavailable", message, headers=SOON)
+
+
+async def _store_failed(error: StoreError) -> Response:
+    logger.error("store_failed", exc_info=error)
+    return error_response(503, "unavailable", "the store failed; try again in a moment", headers=SOON)
 
 
 async def _not_stored(error: AppendFailed) -> Response:

@@ -11,6 +11,7 @@ import structlog
 from quart import Blueprint, websocket
 
 from realtime import messages
+from realtime.actors.tasks import UnknownTask, topic_of
 from realtime.delivery.catalogue import UnknownTopic
 from realtime.delivery.connection import Connection
 from realtime.delivery.hub import Hub, TooManyTopics
@@ -26,6 +27,7 @@ from realtime.messages import (
     Unsubscribe,
     parse_client_message,
 )
+from realtime.policy.progress import TaskRecord
 from realtime.transport.asgi import CONNECTION, open_wire
 from realtime.web.backend import Backend, backend
 from realtime.web.errors import ApiError
@@ -61,10 +63,21 @@ async def supervisors() -> None:
 
 @blueprint.websocket("/ws/tasks/<task_id>")
 async def task(task_id: str) -> None:
-    """A task's progress; there are no tasks yet, so every id is unknown."""
+    """A task's state, its progress and how it ended; then the connection is closed."""
     if not messages.is_task_id(task_id):
         raise ApiError(404, f"a task's id is {messages.ID_GRAMMAR}")
-    await _send_away(CloseCode.NO_SUCH_TASK, "no such task")
+    try:
+        record = await backend().tasks.get(task_id)
+    except UnknownTask:
+        await _send_away(CloseCode.NO_SUCH_TASK, "no such task")
+        return
+    topic = topic_of(task_id)
+    if backend().hub.knows(topic):
+        await _serve(
+            (topic,), _understand_fixed, begin=partial(_watch, backend(), task_id), heartbeat=messages.heartbeat
+        )
+    else:
+        await _tell_outcome(record)
 
 
 @blueprint.websocket("/ws/<session_id>")
@@ -87,6 +100,7 @@ async def _serve(
     *,
     session: str | None = None,
     begin: Callable[[Connection, Subscription], None] | None = None,
+    heartbeat: Callable[[], bytes] = messages.ping,
 ) -> None:
     """One connection, from its acceptance to its end; on our own server the handler need not stay for that.
 
@@ -94,9 +108,10 @@ async def _serve(
       topics: what it is subscribed to from the start.
       understand: called with each message of the client's.
       begin: called with each of these subscriptions, between its confirmation and its first message.
+      heartbeat: makes the message that goes with a Ping frame.
     """
     state = backend()
-    connection = await _open(state, session)
+    connection = await _open(state, session, heartbeat)
     life = partial(_live, state, connection, topics, understand, begin)
     if not connection.wire.detach(life):
         await life()
@@ -130,7 +145,7 @@ async def _live(
         state.hub.drop(connection)
 
 
-async def _open(state: Backend, session: str | None) -> Connection:
+async def _open(state: Backend, session: str | None, heartbeat: Callable[[], bytes] = messages.ping) -> Connection:
     settings = state.settings
     wire = await open_wire(websocket, write_timeout=settings.server.write_timeout)
     extensions: Mapping[str, Any] = websocket.scope.get("extensions") or {}
@@ -140,7 +155,29 @@ async def _open(state: Backend, session: str | None) -> Connection:
         session=session,
         outbox=Outbox(settings.delivery.mailbox_messages, settings.delivery.mailbox_bytes),
         max_inbound_per_second=settings.delivery.max_inbound_per_second,
+        heartbeat_message=heartbeat,
     )
+
+
+def _watch(state: Backend, task_id: str, connection: Connection, _subscription: Subscription) -> None:
+    """The topic has sent the current state; its end closes the connection, at once if that is past."""
+    record = state.tasks.watch(task_id, connection)
+    if record is None or record.ended:
+        connection.close(CloseCode.NORMAL, "" if record is None else record.state)
+
+
+async def _tell_outcome(record: TaskRecord) -> None:
+    """Of a task of long ago: its topic is gone, so this one subscriber gets an epoch of its own."""
+    connection = await _open(backend(), None)
+    topic, (type_, data) = topic_of(record.task_id), record.to_message()
+    connection.reply(messages.subscribed(topic, f"ended.{record.task_id}", 0))
+    connection.reply(messages.published(type_, topic, 1, data))
+    connection.close(CloseCode.NORMAL, record.state)
+    await connection.run(_ignore)
+
+
+async def _ignore(_message: str | bytes) -> None:
+    """For a client that is being sent away."""
 
 
 def _unused_id(hub: Hub, of_transport: str | None) -> str:

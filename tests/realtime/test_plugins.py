@@ -3,6 +3,7 @@ import textwrap
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import attrs
 import pytest
 
 from realtime import plugins
@@ -37,7 +38,7 @@ def load(use, **settings):
 def load_many(actors):
     system = build(make_settings())
     return load_children(
-        Services(system.hub, system.store, system.backend.events, make_settings(actors=actors)),
+        attrs.evolve(system.services, settings=make_settings(actors=actors)),
     )
 
 

@@ -4,7 +4,6 @@ import trio
 
 from realtime.actors import clock
 from realtime.actors.broadcaster import RESTART
-from realtime.plugins import Services
 from realtime.tree import build
 
 from ..in_process import CLOCK, make_settings, receive, running
@@ -15,7 +14,7 @@ WIRE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 def services():
     system = build(make_settings())
-    return Services(system.hub, system.store, system.backend.events, system.settings)
+    return system.services
 
 
 async def test_the_time_is_that_of_this_moment_in_the_form_of_the_wire():

@@ -11,7 +11,6 @@ from realtime.actors import system
 from realtime.actors.broadcaster import RESTART
 from realtime.actors.system import System, SystemSampler
 from realtime.messages import encode
-from realtime.plugins import Services
 from realtime.tree import build
 
 from ..in_process import make_settings
@@ -171,7 +170,7 @@ async def test_who_subscribes_gets_a_snapshot(nursery):
 
 def test_it_stands_in_the_tree_as_a_module():
     made = build(make_settings())
-    (spec,) = system.children(Services(made.hub, made.store, made.backend.events, made.settings), interval=2.0)
+    (spec,) = system.children(made.services, interval=2.0)
     assert (spec.id, spec.backoff) == ("system", RESTART)
     assert spec.start.__self__.interval == 2.0
     assert "system" in [topic.topic for topic in made.hub.topics()]

@@ -1,10 +1,9 @@
 import sqlite3
 
 import pytest
-import trio
 
 from realtime.policy.progress import Progress, TaskError, TaskRecord
-from realtime.ports import StoreError, StoreStopped
+from realtime.ports import StoreError
 from realtime.storage.schema import migrate
 from realtime.storage.tasks import TaskStore
 
@@ -33,9 +32,10 @@ def path(tmp_path):
 
 
 @pytest.fixture(params=["file", "memory"])
-async def store(request, nursery):
-    where = request.getfixturevalue("path") if request.param == "file" else ":memory:"
-    return await nursery.start(TaskStore(where).run)
+async def store(request):
+    store = TaskStore(request.getfixturevalue("path") if request.param == "file" else ":memory:")
+    yield store
+    await store.aclose()
 
 
 async def test_a_task_is_remembered_as_it_began_and_as_it_ended(store):
@@ -62,8 +62,8 @@ async def test_the_newest_come_first(store):
     assert [task.task_id for task in await store.newest(2)] == ["t0003", "t0002"]
 
 
-async def test_the_history_is_bounded_and_running_tasks_are_never_forgotten(nursery):
-    store = await nursery.start(TaskStore(":memory:", max_tasks=3).run)
+async def test_the_history_is_bounded_and_running_tasks_are_never_forgotten():
+    store = TaskStore(":memory:", max_tasks=3)
     await store.add(a_task(0))
     for number in range(1, 6):
         await store.add(a_task(number))
@@ -71,32 +71,34 @@ async def test_the_history_is_bounded_and_running_tasks_are_never_forgotten(nurs
     assert [task.task_id for task in await store.newest(10)] == ["t0005", "t0004", "t0000"]
 
 
-async def test_what_a_killed_process_left_running_is_interrupted(nursery, path):
-    async with trio.open_nursery() as first:
-        store = await first.start(TaskStore(path).run)
-        await store.add(a_task(1))
-        await store.add(a_task(2))
-        await store.end(ended(2))
-        first.cancel_scope.cancel()
-    store = await nursery.start(TaskStore(path).run)
+async def test_what_a_killed_process_left_running_is_interrupted(path):
+    earlier = TaskStore(path)
+    await earlier.add(a_task(1))
+    await earlier.add(a_task(2))
+    await earlier.end(ended(2))
+    await earlier.aclose()
+    store = TaskStore(path)
     interrupted, completed = await store.get("t0001"), await store.get("t0002")
     assert (interrupted.state, completed.state) == ("interrupted", "completed")
     assert len(interrupted.ended_at) == len(AT)
     assert interrupted.ended_at.endswith("Z")
+    await store.aclose()
 
 
-async def test_a_restart_of_the_child_interrupts_nothing(nursery, path):
+async def test_opening_it_again_interrupts_nothing(path):
     store = TaskStore(path)
-    async with trio.open_nursery() as first:
-        await first.start(store.run)
-        await store.add(a_task())
-        first.cancel_scope.cancel()
-    with pytest.raises(StoreStopped):
-        await store.get("t0001")
-    await nursery.start(store.run)
+    await store.add(a_task())
+    await store.aclose()
     assert (await store.get("t0001")).state == "running"
+    await store.aclose()
 
 
-async def test_a_file_that_cannot_be_used_is_named(nursery, tmp_path):
+async def test_a_file_that_cannot_be_used_is_named(tmp_path):
     with pytest.raises(StoreError, match="nowhere"):
-        await TaskStore(str(tmp_path / "nowhere" / "realtime.db")).run()
+        await TaskStore(str(tmp_path / "nowhere" / "realtime.db")).newest(1)
+
+
+async def test_a_file_without_its_tables_is_left_for_the_event_store_to_make(tmp_path):
+    store = TaskStore(str(tmp_path / "realtime.db"))
+    with pytest.raises(StoreError, match="no such table"):
+        await store.newest(1)
