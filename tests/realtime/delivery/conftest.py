@@ -31,10 +31,10 @@ class World:
         self.flusher = trio.CancelScope()
         self.count = 0
 
-    def client(self, *topics, handler=ignore, stalled=False, max_messages=10, max_bytes=100_000, **options):
+    def client(self, *topics, handler=ignore, stalled=False, max_messages=10, max_bytes=100_000, wire=None, **options):
         """A registered and running connection that subscribes to *topics*."""
         self.count += 1
-        wire = MemoryWire(**options)
+        wire = wire or MemoryWire(**options)
         if stalled:
             wire.stall()
         connection = Connection(f"c{self.count}", wire, outbox=Outbox(max_messages, max_bytes))

@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from realtime.policy.lag import Overflow
 
 from .conftest import a_world
+from .memory_wire import MemoryWire
 
 CLIENTS = 3
 TOPICS = [overflow.value for overflow in Overflow]
@@ -55,12 +56,12 @@ def test_what_a_client_receives_and_its_gaps_are_what_was_published(plan):
 
 
 class Life:
-    def __init__(self, world):
+    def __init__(self, world, make_wire=lambda: MemoryWire(write_timeout=1000)):
         self.world = world
         self.published = {topic: [] for topic in TOPICS}  # (offset, key)
         self.flushing = True
         self.clients = [
-            world.client(*TOPICS, max_messages=MAX_MESSAGES, max_bytes=MAX_BYTES, write_timeout=1000)
+            world.client(*TOPICS, max_messages=MAX_MESSAGES, max_bytes=MAX_BYTES, wire=make_wire())
             for _ in range(CLIENTS)
         ]
 
