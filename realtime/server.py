@@ -36,6 +36,9 @@ MARGIN: Final = 0.5
 LAST_RESORT: Final = 1.0
 """Seconds after ``drain_timeout`` at which the process ends whatever still runs: Trio cannot kill a task."""
 
+LONGEST_ABSENCE: Final = 5.0
+"""Seconds that clients are told to stay away for a restart at the most."""
+
 FAILED: Final = 1
 STUCK: Final = 70  # EX_SOFTWARE of sysexits.h
 BY_SIGNAL: Final = 128  # plus its number: what shells report of a program that a signal ended
@@ -174,7 +177,9 @@ class Process:
             logger.error("restart_refused", reason=refusal)
         elif not self._stop.is_set():
             # The check does most of what a start does, so it tells how long clients will have to wait for that.
-            self.system.backend.absence = max(closing.RESTART, trio.current_time() - began)
+            # Not without a bound: it ran beside all that this process does, and who comes early waits unharmed.
+            seconds = trio.current_time() - began
+            self.system.backend.absence = min(max(closing.RESTART, seconds), LONGEST_ABSENCE)
             self._again = True
             self._stop.set()
 

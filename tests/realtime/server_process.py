@@ -95,6 +95,8 @@ class ServerProcess:
         self.log: list[dict[str, Any]] = []
         """Every line so far, of all its lives; what is no JSON stands as ``{"event": <the line>}``."""
         self.url = ""
+        self.pass_fds: Sequence[int] = ()
+        """Descriptors that it inherits."""
         self._command = list(command)
         self._env = environment(env)
         self._process: subprocess.Popen[str] | None = None
@@ -124,6 +126,7 @@ class ServerProcess:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            pass_fds=self.pass_fds,
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()

@@ -395,6 +395,15 @@ async def test_clients_are_told_to_come_back_when_a_start_can_be_done(restartabl
     assert 1.3 <= process.system.backend.absence < 3
 
 
+async def test_but_not_to_stay_away_for_as_long_as_a_slow_check(restartable, monkeypatch):
+    process = restartable(checked=False)
+    monkeypatch.setattr(server, "LONGEST_ABSENCE", 1.1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(check_takes, process, 1.3)
+        await lines_of_a_run(process, stop=[signal.SIGUSR2])
+    assert process.system.backend.absence == 1.1
+
+
 async def check_takes(process, seconds):
     while not process.restart.checks:  # noqa: ASYNC110
         await trio.sleep(0.001)
