@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Literal
@@ -278,7 +279,7 @@ class Connection:
             if self.closed is None and self._broken:
                 self.closed = Closed(_VANISHED, "", "nobody")
             elif self.closed is None:
-                restart = (CloseCode.RESTART, f"retry-after={closing.RESTART:.1f}")
+                restart = (CloseCode.RESTART, closing.cut_off(random.random).reason)
                 unasked = restart if cancelled else (CloseCode.HANDLER_FAILED, "")
                 self.closed = Closed(*(self.outbox.closing or unasked), "server")
             # A frame that was cut off can have no other behind it. Whether one was when the peer closed and the

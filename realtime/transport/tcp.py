@@ -13,6 +13,7 @@ a WebSocket: see `WebSocketStream.stop` |
 from __future__ import annotations
 
 import math
+import random
 from typing import Final
 
 import attrs
@@ -26,6 +27,7 @@ from hypercorn.utils import parse_socket_addr
 
 from realtime.delivery.wire import Life, WriteStalled
 from realtime.messages import CloseCode
+from realtime.policy.closing import cut_off
 
 from .admission import Admission
 from .config import ServerConfig
@@ -123,7 +125,7 @@ class GuardedTCPServer(TCPServer):
         """If this was cancelled with a WebSocket open: say so, as far as that takes no waiting."""
         websocket = self.protocol.websocket if self._begun else None
         if websocket is not None and websocket.wire.open:
-            await websocket.wire.say_goodbye(CloseCode.RESTART, "retry-after=1.0")
+            await websocket.wire.say_goodbye(CloseCode.RESTART, cut_off(random.random).reason)
 
     def detach(self, life: Life | None) -> None:
         """Stop reading, and let *life* do so once the application's task has ended; None takes that back."""
@@ -142,7 +144,8 @@ class GuardedTCPServer(TCPServer):
         try:
             await life()
         finally:
-            code, reason = (CloseCode.RESTART, "retry-after=1.0") if _cancelled() else (CloseCode.HANDLER_FAILED, "")
+            restart = (CloseCode.RESTART, cut_off(random.random).reason)
+            code, reason = restart if _cancelled() else (CloseCode.HANDLER_FAILED, "")
             with trio.move_on_after(_LAST_WORD, shield=True):
                 await wire.say_goodbye(code, reason)
 
