@@ -11,7 +11,7 @@ from typing import Final
 from realtime.policy.deflate import WINDOW_BITS
 
 # Below, an event of ours loses some 50 bytes, in a packet that is sent either way. Measured on the messages in
-# docs/explanation/compression.md.
+# docs/how-to/compression.md.
 MIN_BYTES: Final = 256
 # zlib's own default: of a JSON message of 4 KiB it leaves 6 % less than level 3, for 5 us more, spent once for all
 # receivers.

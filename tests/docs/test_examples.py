@@ -33,6 +33,7 @@ TOLD = sorted(EXAMPLES.rglob("*.txt"))
 IN_TESTS_OF_THEIR_OWN = {
     "alone.py",  # test_readme.py
     "blocked.py",
+    "compression.py",
     "dice.py",  # test_readme.py
     "dump_on_signal.py",
     "graceful.py",
@@ -225,3 +226,14 @@ def test_the_page_on_blocked_loops_shows_the_lines_that_are_named() -> None:
     assert shown <= set(re.findall(r"blocked\.py:\d+ in \w+", output))
     assert re.search(r"^the loop was blocked for 0\.\d+ s by 'cruncher'", output, re.MULTILINE)
     assert re.search(r"'longest': 0\.\d+", output)
+
+
+def test_a_message_is_told_its_compressed_size(tmp_path: Path) -> None:
+    message = tmp_path / "message.json"
+    message.write_text('{"reading":1}' * 100, encoding="utf-8")
+    with running("compression.py", str(message)) as process:
+        read_until(process, r"^ +bytes +compressed")
+        bytes_, compressed = map(int, read_until(process, r"^ +(\d+) +(\d+) +\d+% +[\d.]+ +[\d.]+$").groups())
+        assert process.wait(PATIENCE) == 0
+    assert bytes_ == 1304
+    assert 0 < compressed < 100
