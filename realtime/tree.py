@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 import trio
 
+from realtime.actors.commands import command_job
 from realtime.actors.events import EventManager
 from realtime.actors.heartbeat import Heartbeat
 from realtime.actors.tasks import TaskManager
@@ -148,6 +149,8 @@ def build(settings: Settings) -> System:
     events = EventManager(store, publish)
     history, jobs = TaskStore(str(settings.store.path)), SupervisorRef("jobs")
     tasks = TaskManager(hub, history, jobs)
+    for name, command in settings.jobs.items():
+        tasks.register(command_job(name, command, folder=settings.folder))
     backend = Backend(settings, hub, store, events, tasks, admin_token=read_admin_token(settings))
     feed = SupervisorFeed(hub, lambda: backend.tree, tracebacks=settings.server.debug)
     services = Services(hub, store, events, tasks, settings)
@@ -166,8 +169,6 @@ def refuse_unsupported(settings: Settings) -> None:
         problems.append("engine.url: only 'local' is supported in this version")
     if settings.auth.tokens_file is not None:
         problems.append("auth.tokens_file: client tokens are not supported in this version")
-    if settings.jobs:
-        problems.append("jobs: configured commands are not supported in this version")
     for name, rule in settings.topics.items():
         if rule.publish not in (None, "server"):
             problems.append(f"topics.\"{name}\".publish: only 'server' is supported in this version")

@@ -86,11 +86,13 @@ class Job:
         `ProgressEmitter`; its keyword parameters are the task's, checked against their annotations. What it returns,
         with a JSON form, is the task's result.
       timeout: seconds after which it is ended, as failed.
+      check: called with the parameters before a task is started; raises BadField.
     """
 
     name: str = attrs.field(validator=attrs.validators.matches_re(r"[A-Za-z0-9_.-]{1,64}"))
     function: Callable[..., Any]
     timeout: float = TIMEOUT
+    check: Callable[[Mapping[str, Any]], object] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function, as if it had not been decorated."""
@@ -111,7 +113,10 @@ class Job:
         for name, parameter in known.items():
             if parameter.default is parameter.empty and name not in given:
                 raise BadField(f"params.{name}", f"params.{name} is missing; {self.name} needs it")
-        return {name: self._parameter(name, value, hints.get(name, Any)) for name, value in given.items()}
+        values = {name: self._parameter(name, value, hints.get(name, Any)) for name, value in given.items()}
+        if self.check is not None:
+            self.check(values)
+        return values
 
     def _parameter(self, name: str, value: object, hint: Any) -> Any:
         try:

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from os import PathLike
 from typing import Any, Final, TypeAlias
@@ -105,6 +105,7 @@ class Command:
 
     Args:
       argv: the program and its arguments; without a slash it is looked for in ``PATH``.
+      on_line: called with the stream's name and the text of each line of output, in the loop's thread; must not block.
       cwd: the directory it runs in; None is this process's.
       env: its whole environment; None is this process's.
 
@@ -118,6 +119,7 @@ class Command:
     env: Mapping[str, str] | None = attrs.field(default=None, kw_only=True)
     ok_statuses: tuple[int, ...] = attrs.field(default=(0,), kw_only=True, converter=_as_statuses, validator=_statuses)
     log: int | None = attrs.field(default=logging.INFO, kw_only=True, validator=_level)
+    on_line: Callable[[Stream, str], object] | None = attrs.field(default=None, kw_only=True)
 
     async def __call__(self, *, task_status: trio.TaskStatus[Program], stopping: trio.Event) -> None:
         """Run it to its end; called by the runtime in the child's own task, which is named by its path.
@@ -260,6 +262,8 @@ class Program:
             if level is not None:
                 extra = {"path": self.path, "stream": name, "pid": self.pid}
                 logger.log(level, "%s: %s", self.path, text, extra=extra)
+            if self.command.on_line is not None:
+                self.command.on_line(name, text)
             if isinstance(how, Line) and how.matches(name, line):
                 self._line_seen.set()
 

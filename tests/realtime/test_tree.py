@@ -7,7 +7,7 @@ from realtime import transport
 from realtime.messages import CloseCode
 from realtime.plugins import PluginError
 from realtime.policy.closing import RESTART
-from realtime.sections import ActorSettings, Auth, Delivery, Engine, JobSettings, TopicRule
+from realtime.sections import ActorSettings, Auth, Delivery, Engine, TopicRule
 from realtime.settings import BUNDLED_ACTORS, Settings, SettingsError
 from realtime.tree import STORE_SHUTDOWN, build, read_admin_token
 from realtime.web.app import create_app
@@ -164,7 +164,6 @@ async def test_that_takes_no_more_than_half_of_the_drain(monkeypatch, drain_wind
     [
         ({"engine": Engine(url="redis://localhost")}, "engine.url: only 'local' is supported in this version"),
         ({"auth": Auth(tokens_file=Path("x"))}, "auth.tokens_file: "),
-        ({"jobs": {"backup": JobSettings(command=("true",))}}, "jobs: "),
         ({"topics": {"a/*": TopicRule(publish="anyone")}}, "topics.\"a/*\".publish: only 'server'"),
         ({"topics": {"a": TopicRule(history=5)}}, 'topics."a".history: '),
         ({"delivery": Delivery(max_topics_per_connection=1)}, "delivery.max_topics_per_connection must be at least 2"),

@@ -106,6 +106,14 @@ async def test_another_exit_status_is_a_crash_with_status_and_last_lines() -> No
     assert str(error).startswith("/bin/sh -c 'echo one; echo two >&2; exit 3' exited with status 3; its last lines:\n")
 
 
+async def test_each_line_of_output_can_be_had() -> None:
+    heard: list[tuple[str, str]] = []
+    command = shell("echo one; echo two >&2; printf three", on_line=lambda *line: heard.append(line))
+    async with running(alone(command)) as tree:
+        await ended(tree)
+    assert sorted(heard) == [("stderr", "two"), ("stdout", "one"), ("stdout", "three")]
+
+
 async def test_a_signal_that_nobody_here_sent_is_a_crash_that_names_it() -> None:
     async with running(alone(shell("kill -SEGV $$"))) as tree:
         error = (await ended(tree)).exit.error
