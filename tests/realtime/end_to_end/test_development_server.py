@@ -140,11 +140,23 @@ def test_it_ends_when_it_is_asked_to(tmp_path):
 
 
 def test_a_start_that_fails_is_told_and_ends_it(tmp_path):
-    """The reason stands in the log.  The exit status is Hypercorn's, which forgets that of its worker."""
-    (tmp_path / "blocked").mkdir()
-    server = Hypercorn(tmp_path)
+    """The reason stands in the log."""
+    server, _ = failed_start(tmp_path)
+    assert "blocked: unable to open database file" in server.wait_for_log("child_start_failed")["cause"]
+
+
+@pytest.mark.xfail(strict=True, reason="Hypercorn 0.18 forgets the status of its one worker (pgjones/hypercorn#269)")
+def test_a_start_that_fails_shows_in_the_exit_status(tmp_path):
+    """Its `run` asks again for the status of workers that it has just removed, and gets 0 of none."""
+    _, status = failed_start(tmp_path)
+    assert status != 0
+
+
+def failed_start(folder: Path) -> tuple[ServerProcess, int]:
+    """One that cannot open its store, and its exit status."""
+    (folder / "blocked").mkdir()
+    server = Hypercorn(folder)
     server.settings["store"] = {"path": "blocked"}  # a folder is no database
     server.write_settings()
     server.launch()
-    server.wait()
-    assert "blocked: unable to open database file" in server.wait_for_log("child_start_failed")["cause"]
+    return server, server.wait()
