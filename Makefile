@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # framework wants (124), a task_status that is handed on (128), checkpoints on every path (900 and above).
 ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,ASYNC118,ASYNC120,ASYNC121,ASYNC122,ASYNC123,ASYNC125,ASYNC127
 
-.PHONY: run test check format docs clean bench
+.PHONY: run test check format docs clean bench bench-page
 
 # The second run finds the stamps and starts at once.
 $(VENV)/.installed: pyproject.toml
@@ -43,6 +43,12 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench supervisors
+	$(BIN)/python -m tests.bench fanout --quick
+
+# An hour on a machine that does nothing else: the tables and the chart of docs/explanation/performance.md.
+bench-page: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.bench fanout --out docs/explanation/fanout
+	$(BIN)/python -m tests.bench profile --out docs/explanation/fanout
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""``python -m tests.bench supervisors|fanout [--json]``: figures as ratios against floors and peers of the same run."""
+"""``python -m tests.bench supervisors|fanout|profile``: figures as ratios against floors and peers of the same run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.bench.contenders import CONTENDERS
 from tests.bench.figures import markdown, report
 from tests.bench.goals import GOALS
 from tests.bench.processes import cores, raise_file_limit
+from tests.bench.profile import profile
 from tests.bench.runner import measure, table
 from tests.bench.versions import versions
 
@@ -35,12 +36,21 @@ def run_fanout(options: argparse.Namespace) -> None:
     cores()
     raise_file_limit()
     pairs = options.pairs or (2 if options.quick else 10)
+    where = about(names, pairs)  # first, as it builds what is missing
     runs = fanout.measure(names, options.only, pairs, fanout.QUICK if options.quick else fanout.Scale())
-    data = report(runs, GOALS, about(names, pairs))
+    data = report(runs, GOALS, where)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         write(data, options.out)
     print(json.dumps(data, indent=1) if options.json else markdown(data))
+
+
+def run_profile(options: argparse.Namespace) -> None:
+    raise_file_limit()
+    tables = profile(options.seconds)
+    if options.out is not None:
+        (options.out / "profile.inc").write_text(tables + "\n")
+    print(tables)
 
 
 def write(data: dict[str, Any], folder: Path) -> None:
@@ -85,6 +95,11 @@ def main() -> None:
     fan.add_argument("--quick", action="store_true", help="shorter runs, to see where one stands")
     fan.add_argument("--out", type=Path, metavar="FOLDER", help="write JSON, tables and chart to FOLDER as well")
     fan.set_defaults(run=run_fanout)
+
+    look = suites.add_parser("profile", help="where the time of our server goes")
+    look.add_argument("--seconds", type=float, default=8.0, help="for each table (default: 8)")
+    look.add_argument("--out", type=Path, metavar="FOLDER", help="write the tables to FOLDER as well")
+    look.set_defaults(run=run_profile)
 
     options = parser.parse_args()
     options.run(options)

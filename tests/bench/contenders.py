@@ -85,13 +85,13 @@ def _ours(*command: str) -> Callable[[int], list[str]]:
     return lambda port: [sys.executable, "-m", *(part.replace("{port}", str(port)) for part in command)]
 
 
-_SESSION: Final = {
+_SESSION: Final[Mapping[str, str | int | bool]] = {
     "path": "/ws/load-%d",
     "subscribe": '{"type":"subscribe","topic":"load"}',
     "confirmations": 3,  # of the topics "clock", "session/load-1" and "load"
 }
 
-_SOCKET_IO: Final = {
+_SOCKET_IO: Final[Mapping[str, str | int | bool]] = {
     "path": "/socket.io/?EIO=4&transport=websocket",
     "subscribe": "40",  # connect to the default namespace
     "confirmations": 2,  # Engine.IO's "open" and Socket.IO's "connect"

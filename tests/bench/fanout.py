@@ -208,7 +208,7 @@ VISITS: Final = (
     Visit("fan-out to 1000", _of(1000)),
     Visit("latency", latency),
     Visit("fan-out to 100", _of(100)),
-    Visit("fan-out to 10000", _of(10_000)),
+    Visit("fan-out to 10 000", _of(10_000)),
     Visit("memory", lambda contender, scale: memory(contender, scale, False)),
     Visit("memory, deflate offered", lambda contender, scale: memory(contender, scale, True), floors=False),
     Visit("opening", opening),
@@ -220,11 +220,11 @@ FLOORS: Final = ("raw", "raw joined", "C writev")
 
 
 def measure(names: Iterable[str], only: str, pairs: int, scale: Scale) -> Runs:
-    """Let the servers *names* take turns; what they did, in the order of the pairs."""
+    """Let the servers *names* take turns at the visits whose name has one of the texts of *only* (``a,b``) in it."""
     runs = Runs()
     contenders = [CONTENDERS[name] for name in names]
     for visit in VISITS:
-        if only not in visit.name:
+        if not any(text in visit.name for text in only.split(",")):
             continue
         for pair in range(max(1, pairs // 5) if visit.rarely else pairs):
             for contender in contenders:

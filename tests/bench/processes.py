@@ -73,6 +73,11 @@ class ServerProcess:
         self.log = log
         self._process = process
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def cpu_seconds(self) -> float:
         """What all its threads have used so far, as the scheduler counts it (to the nanosecond)."""
         tasks = Path(f"/proc/{self._process.pid}/task")

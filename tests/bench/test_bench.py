@@ -18,6 +18,8 @@ from tests.bench.fanout import FLOORS
 from tests.bench.figures import Goal, Runs, Spread, busiest_client, markdown, report, short
 from tests.bench.goals import GOALS, PEERS
 from tests.bench.peers.commands import message, parse
+from tests.bench.processes import BenchError
+from tests.bench.profile import table as profile_table
 from tests.bench.servers.raw import frame
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="the load client is built with gcc")
@@ -115,6 +117,20 @@ def test_a_chart_is_well_formed_and_shows_each_server() -> None:
 
 def test_a_chart_of_nothing_is_empty() -> None:
     assert ET.fromstring(chart(report(Runs(), [], {}))).get("viewBox") == "0 0 840 1"
+
+
+def test_a_profile_leaves_idleness_out_and_quotes_our_own_lines() -> None:
+    stacks = [
+        "main;run;get_events (trio/_core/_io_epoll.py:243) 900",
+        "main;run;unrolled_run (trio/_core/_run.py:2827) 30",
+        "main;other;raw (tests/bench/servers/raw.py:1) 70",
+    ]
+    lines = profile_table("work", stacks).splitlines()
+    assert lines[2].startswith('| `"""The floor in Python')
+    assert lines[2].endswith("| 70.0% |")
+    assert lines[3] == "| `unrolled_run` (trio/_core/_run.py) | 30.0% |"
+    with pytest.raises(BenchError, match="never seen at work"):
+        profile_table("work", stacks[:1])
 
 
 # --- what servers and client agree on --------------------------------------------------------------------------------
