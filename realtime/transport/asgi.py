@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Final
 
 import trio
 from quart.wrappers import Websocket
+from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 
 from realtime.delivery.frames import CLOSE, TEXT, Frame
@@ -18,6 +20,9 @@ from .wire import SocketWire
 WIRE = "realtime.wire"
 STOPPING = "realtime.stopping"
 CONNECTION = "realtime.connection"
+
+# Messages ahead of a handler that takes them from Quart: Quart's own figure.
+_QUEUED: Final = 10
 
 
 async def open_wire(websocket: Websocket, *, subprotocol: str | None = None, write_timeout: float = 10.0) -> Wire:
@@ -124,7 +129,53 @@ class WebsocketConnection(TrioASGIWebsocketConnection):
 
     A handler that failed closes with 1011, where Quart says 1000, "done". An empty binary message is ``b""``,
     where Quart has None for it, which no handler expects.
+
+    On our own server the handler runs in the task that calls the application. Who takes the wire needs no other;
+    for who does not, a second one queues the messages, once the handshake is accepted.
     """
+
+    def __init__(self, app: QuartTrio, scope: Any) -> None:
+        # Not by Quart's own, which opens a channel for messages that may never be queued.
+        self.app = app
+        self.scope = scope
+        self._accepted = self._closed = False
+        self.send_channel = self.receive_channel = _Queue()  # type: ignore[assignment]
+        self._listen: Callable[[], None] | None = None
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        """Run the handler for one WebSocket."""
+        wire = (self.scope.get("extensions") or {}).get(WIRE)
+        if not isinstance(wire, SocketWire):
+            await super().__call__(receive, send)
+            return
+        failures: list[Exception] = []
+        with trio.CancelScope() as handling:
+            bounds: Any = SimpleNamespace(cancel_scope=handling)  # all that Quart wants of its nursery
+
+            async def listen() -> None:
+                with listening:
+                    try:
+                        await self.handle_messages(bounds, receive)
+                    except Exception as error:
+                        failures.append(error)
+                        handling.cancel(reason="the messages could not be queued")
+
+            listening = trio.CancelScope()
+            self._listen = lambda: None if wire.taken else wire.start_soon(listen)
+            wire.handshaking = handling
+            try:
+                await self.handle_websocket(bounds, self._create_websocket_from_scope(send), send)
+            finally:
+                listening.cancel(reason="the handler has ended")
+        if failures:
+            raise failures[0]
+
+    async def accept_connection(self, send: Any, headers: Any, subprotocol: str | None) -> None:
+        """Accept, and from then on take messages for a handler that wants them from Quart."""
+        first = not self._accepted
+        await super().accept_connection(send, headers, subprotocol)
+        if first and self._listen is not None:
+            self._listen()
 
     async def handle_messages(  # type: ignore[override]
         self, nursery: trio.Nursery, receive: Callable[[], Awaitable[Any]]
@@ -163,6 +214,26 @@ class WebsocketConnection(TrioASGIWebsocketConnection):
         whole = response.get_data(as_text=False)
         body = whole if isinstance(whole, bytes) else await whole
         await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
+
+
+class _Queue:
+    """Quart's queue of messages for one handler, made when there is something to queue or to wait for."""
+
+    def __init__(self) -> None:
+        self._ends: tuple[trio.MemorySendChannel[Any], trio.MemoryReceiveChannel[Any]] | None = None
+
+    def _open(self) -> tuple[trio.MemorySendChannel[Any], trio.MemoryReceiveChannel[Any]]:
+        if self._ends is None:
+            self._ends = trio.open_memory_channel[Any](_QUEUED)
+        return self._ends
+
+    async def send(self, message: Any) -> None:
+        """Queue *message*, waiting for room. A checkpoint."""
+        await self._open()[0].send(message)
+
+    async def receive(self) -> Any:
+        """The next message. A checkpoint."""
+        return await self._open()[1].receive()
 
 
 def _without_response(scope: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import trio
+from hypercorn.events import RawData
 from hypercorn.protocol.events import Body, Data, EndBody, Event, Request, Response, StreamClosed
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake, WSStream
 from wsproto.connection import Connection
@@ -195,10 +196,18 @@ class WebSocketStream(WSStream):
         extensions = [MessageDeflate(settings.max_message_bytes)] if deflates else []
         parser = Parser(settings.max_message_bytes, settings.max_frames_per_second, extensions)
         self.wire.opened(parser, deflates=deflates)
-        await self.send(Response(self.stream_id, headers=headers, status_code=status_code))
+        if message.get("headers"):
+            await self.send(Response(self.stream_id, headers=headers, status_code=status_code))
+        else:
+            await self.link.protocol_send(RawData(self._switching(headers)))
         self._settled.set()
         if self.wire.taken:
             self.link.unwatch()
+
+    def _switching(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The response 101 with nothing of the application's in *headers*, so that h11 need not judge them again."""
+        lines = [b"%b: %b" % header for header in (*headers, *self.config.response_headers("h11"))]
+        return b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *lines, b"", b""])
 
     async def _send_message(self, message: Any) -> None:
         data = message.get("bytes")

@@ -64,6 +64,8 @@ class SocketWire(Wire):
         self._answered: trio.Event | None = None
         #: Whether `detach` was called: nobody else reads, so `receive` does.
         self.detached = False
+        #: Cancelled if the peer leaves before the handshake is over.
+        self.handshaking: trio.CancelScope | None = None
         self._owed: Frame | None = None
 
     # --- for the owner ------------------------------------------------------------------------------------------
@@ -170,6 +172,10 @@ class SocketWire(Wire):
         self.hung_up()
         self._link.abort()
 
+    def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Start *function* as a task of the connection."""
+        self._link.tasks.spawn(function)
+
     # --- for the stream -----------------------------------------------------------------------------------------
 
     @property
@@ -189,6 +195,7 @@ class SocketWire(Wire):
     def opened(self, parser: Connection, *, deflates: bool = False) -> None:
         """The handshake was accepted: *parser* reads what follows; *deflates* as `Wire` has it."""
         self._parser = parser
+        self.handshaking = None
         self.deflates = deflates
         self.last_seen = trio.current_time()
 
@@ -196,6 +203,8 @@ class SocketWire(Wire):
         """The socket has ended: what was read can still be received, nothing can be sent. May be called again."""
         self._gone = True
         self._finish(PeerClosed(_VANISHED))
+        if self.handshaking is not None and self._parser is None:
+            self.handshaking.cancel(reason="the peer left during the handshake")
 
     async def next_message(self) -> str | bytes:
         """As `receive`, for whoever has it: raises `trio.EndOfChannel` after the last message."""
