@@ -466,3 +466,16 @@ def test_and_wins_over_another_bind_which_is_said(handed_over):
     (line,) = logs
     assert (line["event"], line["log_level"], line["bind"]) == ("bind_ignored", "warning", "127.0.0.1:1")
     assert f"127.0.0.1:{handed_over.getsockname()[1]}" in line["reason"]
+
+
+async def test_it_is_tuned_once_the_tree_is_up(monkeypatch):
+    process = prepare(make_settings(server={"bind": "127.0.0.1:0"}))
+    seen = []
+    monkeypatch.setattr("realtime.server.tune_gc", lambda settings: seen.append((process._tree is not None, settings)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.run)
+        with trio.fail_after(5):
+            while not seen:  # noqa: ASYNC110 - nothing tells of it but what is looked at
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert seen == [(True, process.settings)]
