@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
@@ -92,7 +93,9 @@ class Restart:
         # Kept until the new program listens to it; what is ignored and blocked waits, see signal(7).
         signal.pthread_sigmask(signal.SIG_BLOCK, {SIGNAL})
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            # Whoever read them may have gone, which is no reason not to serve.
+            with suppress(BrokenPipeError):
+                stream.flush()
         given = {**environ, _COUNT: str(self.count + 1)}
         handover.hand_on(listener, given)
         os.execve(self.program, self.command, given)

@@ -134,6 +134,27 @@ def test_pid_and_socket_stay_and_a_request_that_comes_meanwhile_waits():
     assert rest == ["0", "1", "[]"]
 
 
+DEAF = """
+import os, sys
+from realtime.restart import Restart
+from realtime.transport import open_listener
+
+sys.stdin.read()   # until nobody reads any more what this says
+print("unheard")
+program = Restart(sys.executable, (sys.executable, "-c", "import sys; sys.stderr.write('anew')"), ())
+program.begin_anew(open_listener("127.0.0.1:0"), os.environ)
+"""
+
+
+def test_that_nobody_reads_its_output_any_more_does_not_prevent_it():
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    with subprocess.Popen([sys.executable, "-c", DEAF], text=True, **pipes) as process:
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == "anew"
+        assert process.wait(60) == 0
+
+
 def test_a_program_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setattr(restart.handover, "hand_on", lambda listener, environ: None)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
