@@ -147,8 +147,9 @@ program.begin_anew(open_listener("127.0.0.1:0"), os.environ)
 
 
 def test_that_nobody_reads_its_output_any_more_does_not_prevent_it():
-    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
-    with subprocess.Popen([sys.executable, "-c", DEAF], text=True, **pipes) as process:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with subprocess.Popen([sys.executable, "-c", DEAF], text=True, env=buffered, **pipes) as process:
         process.stdout.close()
         process.stdin.close()
         assert process.stderr.read() == "anew"
