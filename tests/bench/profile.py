@@ -41,12 +41,14 @@ class Load:
     name: str
     clients: int
     run: Callable[[LoadClient, float], dict[str, Any]]
+    by_package: bool = False
+    """Whether the table has a line for each package: where no single line of code stands out."""
 
 
 LOADS: Final = (
     Load("1 message a tick to 1000 clients", 1000, lambda client, s: client("rounds", 256, 1, s, 1_000_000)),
     Load("16 messages a tick to 1000 clients", 1000, lambda client, s: client("rounds", 256, 16, s, 1_000_000)),
-    Load("opening connections", 100, lambda client, _: client("open", 4100, 0)),
+    Load("opening connections", 100, lambda client, _: client("open", 4100, 0), by_package=True),
 )
 
 
@@ -61,7 +63,7 @@ def profile(seconds: float) -> str:
         with CONTENDERS["ours"].run() as (server, client):
             client("open", load.clients, 0)
             samples = _watch(server, seconds, partial(load.run, client, seconds + 1))
-        tables.append(table(load.name, samples))
+        tables.append(table(load.name, samples, _package if load.by_package else _place))
     return "\n\n".join(tables)
 
 
@@ -80,10 +82,11 @@ def _watch(server: ServerProcess, seconds: float, work: Callable[[], object]) ->
         return path.read_text().splitlines()
 
 
-def table(name: str, stacks: Iterable[str]) -> str:
+def table(name: str, stacks: Iterable[str], place: Callable[[str], str]) -> str:
     """The lines at which most of the time was spent, of that in which there was work to do.
 
     Args:
+      place: what the innermost frame is counted as.
       stacks: as py-spy writes them: frames from the outermost to the innermost, and how often they were seen.
 
     Raises:
@@ -94,15 +97,24 @@ def table(name: str, stacks: Iterable[str]) -> str:
         frames, _, seen = stack.rpartition(" ")
         leaf = frames.rsplit(";", 1)[-1]
         if IDLE not in leaf:
-            counts[leaf] += int(seen)
+            counts[place(leaf)] += int(seen)
     total = counts.total()
     if not total:
         raise BenchError(f"{name}: the server was never seen at work")
     lines = [f"| {name} | share |", "|---|---|"]
     common = counts.most_common(SHOWN)
-    lines += [f"| {_place(leaf)} | {seen / total:.1%} |" for leaf, seen in common]
+    lines += [f"| {where} | {seen / total:.1%} |" for where, seen in common]
     lines.append(f"| {len(counts) - len(common)} more | {1 - sum(seen for _, seen in common) / total:.1%} |")
     return "\n".join(lines)
+
+
+def _package(leaf: str) -> str:
+    """The package that it belongs to; of the project's, the room within it."""
+    match = LEAF.match(leaf)
+    parts = Path(match["file"]).parts if match is not None else (leaf,)
+    if parts[0].startswith("<attrs generated"):
+        return "classes made by attrs"
+    return "/".join(parts[:2]) if (ROOT / parts[0]).is_dir() else parts[0]
 
 
 def _place(leaf: str) -> str:

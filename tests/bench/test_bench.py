@@ -19,6 +19,7 @@ from tests.bench.figures import Goal, Runs, Spread, busiest_client, markdown, re
 from tests.bench.goals import GOALS, PEERS
 from tests.bench.peers.commands import message, parse
 from tests.bench.processes import BenchError
+from tests.bench.profile import _package, _place
 from tests.bench.profile import table as profile_table
 from tests.bench.servers.raw import frame
 
@@ -125,12 +126,13 @@ def test_a_profile_leaves_idleness_out_and_quotes_our_own_lines() -> None:
         "main;run;unrolled_run (trio/_core/_run.py:2827) 30",
         "main;other;raw (tests/bench/servers/raw.py:1) 70",
     ]
-    lines = profile_table("work", stacks).splitlines()
+    lines = profile_table("work", stacks, _place).splitlines()
     assert lines[2].startswith('| `"""The floor in Python')
     assert lines[2].endswith("| 70.0% |")
     assert lines[3] == "| `unrolled_run` (trio/_core/_run.py) | 30.0% |"
+    assert "| tests/bench | 70.0% |" in profile_table("work", stacks, _package)
     with pytest.raises(BenchError, match="never seen at work"):
-        profile_table("work", stacks[:1])
+        profile_table("work", stacks[:1], _place)
 
 
 # --- what servers and client agree on --------------------------------------------------------------------------------
