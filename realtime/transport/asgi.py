@@ -15,6 +15,7 @@ from realtime.delivery.frames import CLOSE, TEXT, Frame
 from realtime.delivery.wire import PeerClosed, Wire, WriteStalled
 from realtime.messages import CloseCode
 
+from .http2_websocket import TAKEN
 from .wire import SocketWire
 
 WIRE = "realtime.wire"
@@ -40,6 +41,9 @@ async def open_wire(websocket: Websocket, *, subprotocol: str | None = None, wri
         wire.take()
         await websocket.accept(subprotocol=subprotocol)
         return wire
+    extensions = websocket.scope.get("extensions")
+    if extensions is not None and STOPPING in extensions:
+        extensions[TAKEN] = {}  # over HTTP/2
     await websocket.accept(subprotocol=subprotocol)
     return AsgiWire(websocket, write_timeout)
 

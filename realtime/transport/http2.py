@@ -8,8 +8,13 @@ import h2.events
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import StreamClosed
-from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.events import Request, StreamClosed
+from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.utils import filter_pseudo_headers
+from priority.priority import DuplicateStreamError
+
+from .http2_websocket import HTTP2WebSocket
 
 if TYPE_CHECKING:
     from .tcp import GuardedTCPServer
@@ -20,7 +25,7 @@ _MAX_UNPARSED: Final = 2**17
 
 
 class HTTP2(H2Protocol):
-    """HTTP/2 of one connection. Its WebSockets (RFC 8441) are Hypercorn's own, so they have no wire.
+    """HTTP/2 of one connection. Its WebSockets (RFC 8441) have no wire of their own.
 
     What its requests write goes through one task, since they share the connection: a request that is cancelled
     while its headers are being written must not take them, or half of a frame, away from the others.
@@ -30,6 +35,7 @@ class HTTP2(H2Protocol):
         super().__init__(*args)
         self.link = link
         self._unparsed = 0
+        self._stopping = False
         self._said_goodbye = False
         self._outgoing = bytearray()
         self._wake = trio.Event()
@@ -57,6 +63,11 @@ class HTTP2(H2Protocol):
 
     async def stop(self) -> None:
         """Asked to stop: say so and close, as soon as nothing runs and nothing is left to be written."""
+        if not self._stopping:
+            self._stopping = True
+            for stream in self.streams.values():
+                if isinstance(stream, HTTP2WebSocket):
+                    self.task_group.spawn(stream.stop)
         unfinished = any(buffer.complete for buffer in self.stream_buffers.values())
         if self.idle and not unfinished and not self._said_goodbye:
             self._said_goodbye = True
@@ -84,13 +95,42 @@ class HTTP2(H2Protocol):
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         if events:
             self._unparsed = 0
-        await super()._handle_events(events)
+        for event in events:
+            if isinstance(event, h2.events.DataReceived) and event.stream_id not in self.streams:
+                # For a stream that has been answered to its end: no fault of the client's, which may not know yet.
+                self.connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
+            else:
+                await super()._handle_events([event])
+        await self._flush()
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
-        # Hypercorn negotiates permessage-deflate whenever it is offered, at 100 KiB for each connection.
         assert request.headers is not None
-        request.headers = [item for item in request.headers if item[0] != b"sec-websocket-extensions"]
-        await super()._create_stream(request)
+        assert request.stream_id is not None
+        pseudo = {name: value for name, value in request.headers if name.startswith(b":")}
+        method = pseudo.get(b":method", b"").decode("ascii").upper()
+        if method == "CONNECT" and (pseudo.get(b":protocol") != b"websocket" or b":path" not in pseudo):
+            # RFC 8441 section 4, and RFC 9220 section 3 for the status; Hypercorn takes all for WebSockets.
+            self.connection.send_headers(request.stream_id, [(b":status", b"501")], end_stream=True)
+            await self._flush()
+            return
+        common = (self.app, self.config, self.context, self.task_group, self.ssl, self.client, self.server)
+        stream = (
+            HTTP2WebSocket(self.link.settings, *common, self.stream_send, request.stream_id)
+            if method == "CONNECT"
+            else HTTPStream(*common, self.stream_send, request.stream_id)
+        )
+        self.streams[request.stream_id] = stream
+        self.stream_buffers[request.stream_id] = StreamBuffer(self.context.event_class)
+        try:
+            self.priority.insert_stream(request.stream_id)
+        except DuplicateStreamError:  # a PRIORITY frame came before its headers
+            pass
+        else:
+            self.priority.block(request.stream_id)
+        headers = filter_pseudo_headers(request.headers)
+        await stream.handle(Request(request.stream_id, headers, "2", method, pseudo[b":path"], self.connection_state))
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
 
     async def _flush(self) -> None:
         """Have written what h2 wants written, and wait for that. If cancelled, it is written all the same."""

@@ -103,7 +103,10 @@ class _AppChannel:
         self._inbox.put(event, len(event.get("body", b"")))
 
     async def send(self, event: Event) -> None:
-        """What the application sends."""
+        """What the application sends; None when it has ended. A checkpoint where nobody is left to send to."""
+        if self._disconnect is not None and event is not None:
+            # Hypercorn just returns then: a body without an end would go on for ever and stop the whole process.
+            await trio.lowlevel.checkpoint()
         task = trio.lowlevel.current_task()
         self._senders.add(task)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,25 @@ class Client:
         """Read until something of *kind* was told."""
         with trio.fail_after(2):
             while not (found := [event for event in self.events if isinstance(event, kind)]):
-                data = await self.stream.receive_some()
-                assert data, f"ended without {kind.__name__}: {self.events}"
-                for event in self.h2.receive_data(bytes(data)):
-                    self.events.append(event)
-                    if isinstance(event, h2.events.DataReceived):
-                        self.h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
-                await self.flush()
+                await self.read_on(kind)
         return found[-1]
+
+    async def wait_for_body(self, enough: Callable[[bytes], bool]) -> bytes:
+        """Read until the bodies so far are *enough*."""
+        with trio.fail_after(2):
+            while not enough(self.body()):
+                await self.read_on(h2.events.DataReceived)
+        return self.body()
+
+    async def read_on(self, kind: type[h2.events.Event]) -> None:
+        """Read once; *kind* is what for."""
+        data = await self.stream.receive_some()
+        assert data, f"ended without {kind.__name__}: {self.events}"
+        for event in self.h2.receive_data(bytes(data)):
+            self.events.append(event)
+            if isinstance(event, h2.events.DataReceived):
+                self.h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
+        await self.flush()
 
     async def request(self, method: str, path: str, *headers: Header, end: bool = True) -> int:
         stream_id = self.h2.get_next_available_stream_id()
@@ -174,6 +185,31 @@ async def test_a_cancelled_request_takes_nothing_from_the_others() -> None:
         while (ended := await client.wait(h2.events.StreamEnded)).stream_id != last:
             client.events.clear()
         assert ended.stream_id == last
+
+
+async def test_an_application_that_only_sends_does_not_spin_when_its_stream_is_reset() -> None:
+    ended = trio.Event()
+
+    async def pouring(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+        finally:
+            ended.set()
+
+    async with running(pouring, disconnect_grace=0.2) as server, prior_knowledge(server.port) as client:
+        id = await client.request("GET", "/")
+        await client.wait(h2.events.DataReceived)
+        client.h2.reset_stream(id)
+        await client.flush()
+        client.h2.ping(b"12345678")
+        await client.flush()
+        await client.wait(h2.events.PingAckReceived)
+        assert not ended.is_set()  # nothing but the end of the connection ends one that does not listen
+        await client.stream.aclose()
+        with trio.fail_after(2):
+            await ended.wait()
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
