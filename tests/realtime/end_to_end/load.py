@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 import trio
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.trio.client import connect
 
 from tests.realtime.server_process import PATIENCE, ServerProcess
@@ -123,7 +123,7 @@ class Returner:
             self.attempts.append(trio.current_time())
             try:
                 await self._listen()
-            except (OSError, InvalidStatus, EOFError) as error:
+            except (OSError, InvalidHandshake, EOFError) as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
                 await trio.sleep(0.1)
             except ConnectionClosed as end:

@@ -103,6 +103,7 @@ async def test_clients_do_not_come_back_in_one_burst(make_server: MakeServer) ->
         await in_thread(restarted, server)
         await opened(clients, 2)
     assert [end.code for client in clients for end in client.ends] == [1012] * count
+    assert [failure for client in clients for failure in client.failures] == []
     told = [client.ends[0].reason for client in clients]
     assert len(set(told)) > 8
     # As many as left in a second come back in a second: 20 in a tenth, give or take what a busy machine holds up.
