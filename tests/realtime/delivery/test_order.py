@@ -216,3 +216,47 @@ async def test_an_aborting_close_lets_the_begun_frame_end_and_forgets_the_others
         await wait_all_tasks_blocked()
         assert client.wire.offsets() == [1]
         assert client.wire.closed_with == (1012, "retry-after=1.0")
+
+
+async def test_a_peer_that_closes_gets_the_rest_of_a_begun_frame_and_then_its_answer():
+    async with a_world() as world:
+        client = world.client(OLD, wire=ByteWire([BIG]))
+        await wait_all_tasks_blocked()
+        client.wire._takes = iter([10, BIG])
+        for _ in range(3):
+            world.hub.publish_nowait(OLD, "m", "x")
+        world.hub._flush(world.hub._catalogue.find(OLD))
+        client.wire.peer_closes(1000)
+        await wait_all_tasks_blocked()
+        assert client.wire.offsets()[0] == 1
+        assert client.wire.closed_with == (1000, "")
+
+
+async def test_a_pong_and_a_ping_wait_for_the_rest_of_a_begun_frame():
+    async with a_world() as world:
+        client = world.client(OLD, wire=ByteWire([BIG]))
+        await wait_all_tasks_blocked()
+        client.wire._takes = cycle([10, BIG])
+        world.hub.publish_nowait(OLD, "m", "x")
+        world.hub.publish_nowait(OLD, "m", "x")
+        world.hub._flush(world.hub._catalogue.find(OLD))
+        client.pong()
+        client.ping(frames.ping(b"?"), frames.text(b'{"type":"ping"}'))
+        await wait_all_tasks_blocked()
+        assert client.wire.types() == ["subscribed", "m", "pong", "ping", "m"]
+
+
+async def test_nothing_is_written_past_the_send_actor(autojump_clock):
+    async with a_world() as world:
+        client = world.client(OLD, wire=ByteWire([BIG]))
+        await wait_all_tasks_blocked()
+        client.wire.stall()
+        client.reply(b'{"type":"reply"}')
+        assert client.direct is None
+        world.hub.publish_nowait(OLD, "m", "x")
+        await wait_all_tasks_blocked()
+        client.wire.release()
+        await wait_all_tasks_blocked()
+        assert client.wire.types() == ["subscribed", "reply", "m"]
+        assert client.wire.directly == 0
+        assert client.direct is not None

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from realtime.delivery import frames
 from realtime.delivery.message import Message
 from realtime.delivery.queue import Confirmation, MessageQueue
 from realtime.policy import lag
@@ -410,3 +411,36 @@ def _is_dead(queue, item):
 
 TestQueueMachine = QueueMachine.TestCase
 TestQueueMachine.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+
+
+# --- what is partly written ---
+
+
+def test_the_rest_of_a_frame_counts_and_comes_out_by_itself():
+    queue = MessageQueue(2, 1000)
+    rest = frames.rest(b"x" * 100)
+    queue.begin(rest)
+    assert (len(queue), queue.messages, queue.bytes) == (1, 1, 100)
+    assert queue.offer(made("t", 1)) is lag.QUEUE
+    assert queue.offer(made("t", 2)).evict == 1, "the rest takes one of the two places, and no policy can drop it"
+    assert queue.take_rest() == [rest]
+    assert queue.take_rest() == []
+    assert told(queue.take(1000)) == [(1, 1), 2]
+    assert (len(queue), queue.messages, queue.bytes) == (0, 0, 0)
+
+
+def test_what_is_cleared_is_not_the_rest_of_a_frame():
+    queue = MessageQueue(2, 1000)
+    queue.begin(frames.rest(b"x" * 100))
+    queue.offer(made("t", 1))
+    queue.clear()
+    assert (len(queue), queue.messages, queue.bytes) == (1, 1, 100)
+    queue.take_rest()
+    assert (len(queue), queue.messages, queue.bytes) == (0, 0, 0)
+
+
+def test_nothing_can_be_queued_before_the_rest_of_a_frame():
+    queue = MessageQueue(2, 1000)
+    queue.offer(made("t", 1))
+    with pytest.raises(ValueError, match="comes first"):
+        queue.begin(frames.rest(b"x"))
