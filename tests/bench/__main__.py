@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.bench import fanout, supervisors
 from tests.bench.chart import chart
@@ -18,6 +19,9 @@ from tests.bench.processes import cores, raise_file_limit
 from tests.bench.profile import profile
 from tests.bench.runner import measure, table
 from tests.bench.versions import versions
+
+FULL: Final = 10
+"""Pairs of a run that counts."""
 
 
 def run_supervisors(options: argparse.Namespace) -> None:
@@ -35,7 +39,7 @@ def run_fanout(options: argparse.Namespace) -> None:
         sys.exit(f"no such server: {', '.join(unknown)}; all are: {', '.join(CONTENDERS)}")
     cores()
     raise_file_limit()
-    pairs = options.pairs or (2 if options.quick else 10)
+    pairs = options.pairs or (2 if options.quick else FULL)
     where = about(names, pairs)  # first, as it builds what is missing
     runs = fanout.measure(names, options.only, pairs, fanout.QUICK if options.quick else fanout.Scale())
     data = report(runs, GOALS, where)
@@ -62,8 +66,10 @@ def write(data: dict[str, Any], folder: Path) -> None:
 
 def about(names: list[str], pairs: int) -> dict[str, Any]:
     """Where and with what these figures came to be."""
-    return {
-        "command": " ".join(["python -m tests.bench", *sys.argv[1:]]),
+    asked = [word for at, word in enumerate(sys.argv) if "--out" not in (word, sys.argv[at - 1])]
+    short = {"note": "a short run, which shows where one stands and no more"} if pairs < FULL else {}
+    return short | {
+        "command": shlex.join(["python", "-m", "tests.bench", *asked[1:]]),
         "machine": f"{_processor()}, Linux {platform.release()}, 2 of its cores used",
         "versions": ", ".join(f"{name} {number}" for name, number in versions(names).items()),
         "pairs": pairs,
