@@ -18,6 +18,8 @@ from realtime.delivery.wire import WriteStalled
 
 # SO_LINGER on, for 0 seconds: close() drops what is unsent and answers with a reset.
 _RESET = struct.pack("ii", 1, 0)
+# Bytes taken at once where the caller names no number: Trio's own figure.
+_MAX_RECEIVED = 2**16
 # A socket closed meanwhile, as trio.SocketStream tells it from one that broke.
 _CLOSED = frozenset({errno.EBADF, errno.ENOTSOCK})
 
@@ -43,6 +45,7 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         self._writing = False
         self._cut_off = False
         self._socket_send = plain.send
+        self._socket_recv = plain.recv
 
     def writer(self) -> Callable[[bytes], int] | None:
         """What writes some bytes without a task, as `socket.socket.send`; None during a write or after half of one.
@@ -118,8 +121,33 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has arrived, at least one byte; empty at the end. A checkpoint; cancelling loses nothing."""
-        return await self._stream.receive_some(max_bytes)
+        """What has arrived, at least one byte; empty at the end. A checkpoint; cancelling loses nothing.
+
+        Raises:
+          trio.BrokenResourceError: the peer reset the connection.
+          trio.ClosedResourceError: closed here.
+        """
+        # As `trio.SocketStream` does it, in fewer steps: what waits here for most of a connection's life is then 1 KiB
+        # smaller.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            try:
+                data = self._socket_recv(_MAX_RECEIVED if max_bytes is None else max_bytes)
+            except BlockingIOError:
+                pass
+            else:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return data
+            while True:
+                await trio.lowlevel.wait_readable(self.socket.fileno())
+                try:
+                    return self._socket_recv(_MAX_RECEIVED if max_bytes is None else max_bytes)
+                except BlockingIOError:  # somebody else's news
+                    continue
+        except OSError as error:
+            if error.errno in _CLOSED:
+                raise trio.ClosedResourceError("this stream was closed") from None
+            raise trio.BrokenResourceError(f"the peer is gone: {error}") from error
 
     @property
     def closed(self) -> bool:
