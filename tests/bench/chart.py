@@ -25,7 +25,7 @@ BAR: Final = "#9aa3ad"
 OURS: Final = "#3b82f6"
 
 CLIPPED: Final = 4
-"""A bar ends at so many times the median: what lies far off would leave the others no room."""
+"""Where less is better a bar ends at so many times the median: what lies far off would leave the others no room."""
 
 
 @attrs.frozen
@@ -69,7 +69,9 @@ def _medians(data: Mapping[str, Any], figure: str) -> dict[str, float]:
 
 def _panel(panel: Panel, servers: Mapping[str, float]) -> str:
     best_first = sorted(servers.items(), key=lambda item: item[1], reverse=not panel.less_is_better)
-    longest = min(max(servers.values()), CLIPPED * statistics.median(servers.values())) or 1.0
+    longest = max(servers.values()) or 1.0
+    if panel.less_is_better:  # the winners' bars are never cut
+        longest = min(longest, CLIPPED * statistics.median(servers.values())) or longest
     better = "less is better" if panel.less_is_better else "more is better"
     lines = [
         f'<text x="8" y="18" font-weight="bold">{escape(panel.title)}</text>',

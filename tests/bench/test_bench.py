@@ -16,7 +16,7 @@ from tests.bench.chart import chart
 from tests.bench.contenders import CONTENDERS
 from tests.bench.fanout import FLOORS
 from tests.bench.figures import Goal, Runs, Spread, busiest_client, markdown, report, short
-from tests.bench.goals import GOALS, PEERS
+from tests.bench.goals import GOALS, IDLE, PEERS
 from tests.bench.peers.commands import message, parse
 from tests.bench.processes import BenchError
 from tests.bench.profile import _package, _place
@@ -109,8 +109,8 @@ def test_a_figure_has_three_digits(value: float, text: str) -> None:
 
 def test_a_chart_is_well_formed_and_shows_each_server() -> None:
     runs = Runs()
-    for server, rate in (("ours", 9.0), ("a & b", 7.0), ("far off", 1000.0)):
-        runs.add(server, "connections/s", 0, rate)
+    for server, size in (("ours", 9.0), ("a & b", 7.0), ("far off", 1000.0)):
+        runs.add(server, IDLE, 0, size)
     picture = ET.fromstring(chart(report(runs, [], {})))
     texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert {"ours", "a & b", "far off", "1,000 (cut)"} <= set(texts)
