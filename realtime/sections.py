@@ -14,6 +14,7 @@ import attrs
 from attrs.validators import optional
 
 from realtime.fields import at_least, each, greater_than, shown
+from realtime.policy.access import is_rule
 from realtime.policy.lag import Overflow
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
@@ -172,12 +173,91 @@ class Engine:
     prefix: str = attrs.field(default="realtime", validator=_prefix)
 
 
+def _rule(_instance: object, field: "attrs.Attribute[str]", value: str) -> None:
+    if not is_rule(value):
+        raise ValueError(f"{field.name} must be 'server', 'anyone' or the name of a scope, got {shown(value)}")
+
+
+_SECRET_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
+_KEY_ALGORITHMS = frozenset(
+    {"ES256", "ES256K", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"}
+)
+
+
+def _algorithms(_instance: object, _field: object, value: tuple[str, ...]) -> None:
+    for name in value:
+        if name not in _SECRET_ALGORITHMS | _KEY_ALGORITHMS:
+            known = ", ".join(sorted(_SECRET_ALGORITHMS | _KEY_ALGORITHMS))
+            raise ValueError(f"jwt_algorithms must be some of {known}, got {shown(name)}")
+
+
+def _use(_instance: object, _field: object, value: str) -> None:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", value):
+        raise ValueError(f"use must be 'module:function', got {shown(value)}")
+
+
 @attrs.frozen
 class Auth:
-    """``[auth]``: files with the tokens of operators and clients; without, operator actions are refused."""
+    """``[auth]``: by what clients are recognised, and what is asked of them; nothing set, they are anonymous.
+
+    Attributes:
+      admin_token_file: the token of operators; without any admin, operator actions are refused.
+      tokens_file: further tokens, each with its name, scopes and expiry.
+      use: ``module:function``, an async callable from headers to a principal, or None.
+      jwt_algorithms: those accepted: HS with the secret, the others with the public key.
+      jwt_scopes_claim: the claim with the scopes, a list or a text with spaces.
+      required: whether nobody is served who has not signed in.
+      max_inbound_per_second: messages and requests of one principal, over all its connections.
+      may_read: who may read over HTTP; this and the following are ``anyone`` or a scope, or ``server`` for nobody.
+    """
 
     admin_token_file: Path | None = None
     tokens_file: Path | None = None
+    use: str | None = attrs.field(default=None, validator=optional(_use))
+    jwt_secret_file: Path | None = None
+    jwt_public_key_file: Path | None = None
+    jwt_algorithms: tuple[str, ...] = attrs.field(default=(), validator=_algorithms)
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_scopes_claim: str = "scope"
+    required: bool = False
+    max_inbound_per_second: int = attrs.field(default=500, validator=at_least(1))
+    may_read: str = attrs.field(default="anyone", validator=_rule)
+    may_create_event: str = attrs.field(default="anyone", validator=_rule)
+    may_emit: str = attrs.field(default="anyone", validator=_rule)
+    may_start_task: str = attrs.field(default="anyone", validator=_rule)
+    may_cancel_task: str = attrs.field(default="anyone", validator=_rule)
+    may_call: str = attrs.field(default="anyone", validator=_rule)
+
+    def __attrs_post_init__(self) -> None:
+        if self.required and not self.recognises:
+            raise ValueError("required needs something to sign in with: tokens_file, admin_token_file, jwt_* or use")
+        keys = {"jwt_secret_file": _SECRET_ALGORITHMS, "jwt_public_key_file": _KEY_ALGORITHMS}
+        for key, fitting in keys.items():
+            listed = [name for name in self.jwt_algorithms if name in fitting]
+            if getattr(self, key) is not None and not listed:
+                raise ValueError(f"jwt_algorithms must list what {key} is for: some of {', '.join(sorted(fitting))}")
+            if getattr(self, key) is None and listed:
+                raise ValueError(f"jwt_algorithms lists {listed[0]}, which needs {key}")
+        for name in ("jwt_issuer", "jwt_audience"):
+            if getattr(self, name) is not None and not self.jwt:
+                raise ValueError(f"{name} has no effect without jwt_secret_file or jwt_public_key_file")
+
+    @property
+    def jwt(self) -> bool:
+        """Whether JSON Web Tokens are accepted."""
+        return self.jwt_secret_file is not None or self.jwt_public_key_file is not None
+
+    @property
+    def recognises(self) -> bool:
+        """Whether there is anything to sign in with."""
+        return self.jwt or any(x is not None for x in (self.admin_token_file, self.tokens_file, self.use))
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """The rules by action, as `realtime.policy.access.rule_for` wants them."""
+        names = (field.name for field in attrs.fields(type(self)) if field.name.startswith("may_"))
+        return {name.removeprefix("may_"): getattr(self, name) for name in names}
 
 
 @attrs.frozen
@@ -188,11 +268,6 @@ class Log:
     format: Literal["auto", "console", "json"] = "auto"
 
 
-def _publish(_instance: object, _field: "attrs.Attribute[str]", value: str) -> None:
-    if not _SCOPE.fullmatch(value):
-        raise ValueError(f"publish must be 'server', 'anyone' or the name of a scope, got {shown(value)}")
-
-
 @attrs.frozen
 class TopicRule:
     """``[topics."<name or prefix*>"]``: None was not given; the topic's built-in default holds."""
@@ -200,7 +275,8 @@ class TopicRule:
     overflow: Overflow | None = None
     wait_seconds: float | None = attrs.field(default=None, validator=optional(greater_than(0)))
     history: int | None = attrs.field(default=None, validator=optional(at_least(0)))
-    publish: str | None = attrs.field(default=None, validator=optional(_publish))
+    publish: str | None = attrs.field(default=None, validator=optional(_rule))
+    subscribe: str | None = attrs.field(default=None, validator=optional(_rule))
 
 
 @attrs.frozen

@@ -68,12 +68,14 @@ class TopicSettings:
       wait_seconds: the longest a publisher waits for a subscriber under ``wait``.
       history: messages kept, for clients that resume.
       publish: who may: ``server``, ``anyone``, or those with the scope of this name.
+      subscribe: who may, in the same words; it decides also who may read the topic's past over HTTP.
     """
 
     overflow: Overflow = Overflow.DROP_OLDEST
     wait_seconds: float = 1.0
     history: int = 0
     publish: str = "server"
+    subscribe: str = "anyone"
 
 
 def _bundled_actors() -> dict[str, ActorSettings]:

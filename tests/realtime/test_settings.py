@@ -83,7 +83,21 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert values["heartbeat"] == {"interval": 30, "pong_timeout": 10}
     assert values["store"] == {"path": Path("realtime.db"), "retention_days": 30, "retention_events": 1000000}
     assert values["engine"] == {"url": "local", "prefix": "realtime"}
-    assert values["auth"] == {"admin_token_file": None, "tokens_file": None}
+    anyone = ("may_read", "may_create_event", "may_emit", "may_start_task", "may_cancel_task", "may_call")
+    assert values["auth"] == {
+        "admin_token_file": None,
+        "tokens_file": None,
+        "use": None,
+        "jwt_secret_file": None,
+        "jwt_public_key_file": None,
+        "jwt_algorithms": (),
+        "jwt_issuer": None,
+        "jwt_audience": None,
+        "jwt_scopes_claim": "scope",
+        "required": False,
+        "max_inbound_per_second": 500,
+        **dict.fromkeys(anyone, "anyone"),
+    }
     assert values["log"] == {"level": "info", "format": "auto"}
 
 
@@ -102,7 +116,7 @@ def test_the_example_file_shows_every_key() -> None:
 def test_the_examples_that_are_commented_out_are_right_too(write: Write) -> None:
     text = re.sub(r"^#(?=\w+ = |\[)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     settings = load(write(text), {})
-    assert settings.topics == {"room/*": TopicRule(Overflow.DROP_OLDEST, 1.0, 0, "server")}
+    assert settings.topics == {"room/*": TopicRule(Overflow.DROP_OLDEST, 1.0, 0, "server", "anyone")}
     assert settings.actors["door"].options == {"pin": 17}
     assert settings.actors["door"].max_failures == 10
     assert settings.jobs["backup"].parameters == {"folder": "[a-z0-9_]+"}
@@ -186,6 +200,14 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         ('[topics."a/*"]\noverflow = "drop"', 'topics."a/*".overflow must be one of drop_oldest, drop_newest,'),
         ("[topics.a]\nwait_seconds = 0", 'topics."a".wait_seconds must be greater than 0, got 0.0'),
         ("[topics.a]\nhistory = -1", 'topics."a".history must be at least 0, got -1'),
+        ("[topics.a]\nsubscribe = ''", "topics.\"a\".subscribe must be 'server', 'anyone' or the name of a scope"),
+        ("[auth]\nmay_emit = 'a b'", "auth.may_emit must be 'server', 'anyone' or the name of a scope, got 'a b'"),
+        ("[auth]\nuse = 'nonsense'", "auth.use must be 'module:function', got 'nonsense'"),
+        ("[auth]\nrequired = true", "auth.required needs something to sign in with"),
+        ("[auth]\njwt_algorithms = ['none']", "auth.jwt_algorithms must be some of ES256"),
+        ("[auth]\njwt_algorithms = ['HS256']", "auth.jwt_algorithms lists HS256, which needs jwt_secret_file"),
+        ("[auth]\njwt_secret_file = 's'", "auth.jwt_algorithms must list what jwt_secret_file is for: some of HS256"),
+        ("[auth]\njwt_issuer = 'x'", "auth.jwt_issuer has no effect without jwt_secret_file"),
         ("[topics.a]\npublish = ''", "topics.\"a\".publish must be 'server', 'anyone' or the name of a scope"),
         ("[topics.a]\nconflate = true", 'topics."a".conflate is not known; the nearest is '),
         ("[topics]\na = 1", "topics.a must be a table, [topics.a], got 1"),
@@ -223,10 +245,10 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
 
 
 def test_a_password_is_in_no_error_and_no_repr(write: Write) -> None:
-    (told,) = problems_of(None, {"REALTIME_ENGINE_URL": "http://me:secret@host"})
-    settings = load(write("[engine]\nurl = 'redis://me:secret@host:1'"), {})
-    assert "secret" not in told + repr(settings)
-    assert settings.engine.url == "redis://me:secret@host:1"
+    (told,) = problems_of(None, {"REALTIME_ENGINE_URL": "http://me:hunter2@host"})
+    settings = load(write("[engine]\nurl = 'redis://me:hunter2@host:1'"), {})
+    assert "hunter2" not in told + repr(settings)
+    assert settings.engine.url == "redis://me:hunter2@host:1"
 
 
 # Environment -----------------------------------------------------------------------------------------------
