@@ -94,7 +94,11 @@ class WebSocketStream(WSStream):
             self.closed = True
             self.wire.hung_up()
             self._settled.set()
-        elif isinstance(event, Body | Data) and self.state is ASGIWebsocketState.HANDSHAKE:
+        elif (
+            isinstance(event, Body | Data)
+            and self.state is ASGIWebsocketState.HANDSHAKE
+            and not self._settled.is_set()  # the application is just answering, and there must not be two answers
+        ):
             # Frames before our answer: the client cannot know yet that it may send any.
             await self._refuse(400)
 
@@ -228,6 +232,7 @@ class WebSocketStream(WSStream):
 
     async def _app_ended(self) -> None:
         if self.state is ASGIWebsocketState.HANDSHAKE:
+            self._settled.set()
             await self._send_error_response(500)
         elif self.state is ASGIWebsocketState.CONNECTED:
             await self.wire.aclose(CloseCode.HANDLER_FAILED)
