@@ -199,12 +199,16 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         return fulfilled
 
     async def wait_hangup(self) -> None:
-        """Until the peer has shut down its side or reset the connection, with any amount still unread.
+        """Until the peer has shut down its side or reset the connection, with any amount still unread; at once if
+        it was closed here.
 
         Trio waits for readable or writable, and both are true here. An epoll of its own can be asked for the
         hang-up alone, and can itself be waited for. Elsewhere than on Linux this never returns; the next
         write tells.
         """
+        if self.closed:  # by a write that stalled, say: nobody is left either way
+            await trio.lowlevel.checkpoint()
+            return
         if sys.platform != "linux":
             await trio.sleep_forever()
         with select.epoll(1) as watch:

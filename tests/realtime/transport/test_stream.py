@@ -315,6 +315,14 @@ async def test_a_hang_up_behind_unread_data_is_noticed(leave: str) -> None:
         assert not await ours.holds(trio.Event().wait)
 
 
+async def test_what_was_closed_here_is_not_waited_for() -> None:
+    async with pair() as (ours, _):
+        ours.abort()
+        with assert_checkpoints():
+            await ours.wait_hangup()
+        assert not await ours.holds(trio.sleep_forever)
+
+
 async def test_unread_data_alone_is_no_hang_up() -> None:
     async with pair() as (ours, peer):
         await peer.send_all(b"unread")
