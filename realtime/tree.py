@@ -18,6 +18,7 @@ import trio
 from realtime.actors.commands import command_job
 from realtime.actors.events import EventManager
 from realtime.actors.heartbeat import Heartbeat
+from realtime.actors.recall import recall
 from realtime.actors.tasks import TaskManager
 from realtime.backplane import envelope
 from realtime.backplane.local import LocalBackplane
@@ -102,6 +103,7 @@ class System:
     async def run_hub(self, *, task_status: trio.TaskStatus[Hub] = trio.TASK_STATUS_IGNORED) -> None:
         """The flusher.  Events are numbered by the store, which is up by now and goes on where it was."""
         self.hub.set_topic_position("events", self.store.epoch, self.store.last_offset)
+        await recall(self.hub, self.store)
         await self.hub.run(task_status=task_status)
 
     async def send_clients_away(self) -> None:
@@ -131,7 +133,11 @@ def build(settings: Settings) -> System:
       SettingsError: a setting asks for what is not there.
     """
     refuse_unsupported(settings)
-    hub = Hub(settings.topic, max_topics_per_connection=settings.delivery.max_topics_per_connection)
+    hub = Hub(
+        settings.topic,
+        max_topics_per_connection=settings.delivery.max_topics_per_connection,
+        history_bytes=settings.delivery.mailbox_bytes,
+    )
     for topic in ("clock", "events", SUPERVISORS, "session/*"):
         hub.declare(topic)
 
@@ -172,8 +178,6 @@ def refuse_unsupported(settings: Settings) -> None:
     for name, rule in settings.topics.items():
         if rule.publish not in (None, "server"):
             problems.append(f"topics.\"{name}\".publish: only 'server' is supported in this version")
-        if rule.history:
-            problems.append(f'topics."{name}".history: messages are not kept in this version')
     if settings.delivery.max_topics_per_connection < 2:
         problems.append("delivery.max_topics_per_connection must be at least 2: a session has two from the start")
     if SUPERVISORS in settings.actors:

@@ -5,11 +5,17 @@ subscribers.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Final
 
 from realtime import messages
+from realtime.delivery.outbox import MAX_BYTES
 from realtime.delivery.topics import Topic
 from realtime.messages import is_topic
 from realtime.settings import TopicSettings
+
+# Topics with a history that are known by a prefix and that nobody subscribes to: their last clients may come back. As
+# many as a site has lively rooms; each holds at most an outbox's bytes. The one that was left first goes first.
+MAX_DESERTED: Final = 100
 
 
 class UnknownTopic(LookupError):
@@ -26,13 +32,18 @@ class UnknownTopic(LookupError):
 class Catalogue:
     """Topics by name. What clients may subscribe to is bounded by what was declared and by their number."""
 
-    def __init__(self, topic_settings: Callable[[str], TopicSettings], epoch: str) -> None:
+    def __init__(
+        self, topic_settings: Callable[[str], TopicSettings], epoch: str, *, history_bytes: int = MAX_BYTES
+    ) -> None:
         self._topic_settings = topic_settings
         self._epoch = epoch
+        self._history_bytes = history_bytes
         self._incarnations = 0
         self._topics: dict[str, Topic] = {}
         # Of each declared prefix, whether its topics retain.
         self._prefixes: dict[str, bool] = {}
+        # In the order in which their last subscribers left.
+        self._deserted: dict[str, Topic] = {}
         #: Losses of topics that are no longer there.
         self.dropped_by_forgotten = 0
 
@@ -40,7 +51,8 @@ class Catalogue:
         """Make the topic *name* known, or all that begin with it if it ends in ``*``; again does no harm.
 
         A topic declared by its own name stays, with its numbers, until it is retracted. One known by a prefix
-        alone exists while it has subscribers; when it comes back, it counts in a new epoch.
+        alone exists while it has subscribers; when it comes back, it counts in a new epoch. If it has a history it
+        stays longer: until `MAX_DESERTED` others were left after it.
 
         Args:
           retain: remember the last message of each key, and send it to who subscribes later. For topics whose
@@ -55,6 +67,7 @@ class Catalogue:
         if not is_topic(name):
             raise ValueError(f"name must be {messages.TOPIC_GRAMMAR}, not {name!r}")
         topic = self.find(name) or self.open(name)
+        self._deserted.pop(name, None)
         topic.kept = True
         topic.retains = topic.retains or retain
 
@@ -88,17 +101,33 @@ class Catalogue:
         # Told apart from an earlier topic of this name, whose offsets a client may still remember.
         epoch = f"{self._epoch}.{self._incarnations}"
         retains = prefix is not None and self._prefixes[prefix]
-        topic = Topic(name, epoch, self._topic_settings(name), kept=False, retains=retains)
+        settings = self._topic_settings(name)
+        topic = Topic(name, epoch, settings, kept=False, retains=retains, history_bytes=self._history_bytes)
         self._topics[name] = topic
         return topic
 
+    def enter(self, topic: Topic) -> None:
+        """Somebody is about to subscribe to *topic*."""
+        self._deserted.pop(topic.name, None)
+
     def forget_if_unused(self, topic: Topic) -> bool:
-        """Remove *topic* if it was not declared by name and nobody subscribes to it or waits for somebody to."""
+        """Remove *topic* if it was not declared by name and nobody subscribes to it or waits for somebody to.
+
+        One with a history is removed later, if nobody comes back to it; returns whether it was now.
+        """
         if topic.kept or topic.subscribers or topic.arrivals:
             return False
+        if topic.history is None or self._prefix(topic.name) is None:
+            self._remove(topic)
+            return True
+        self._deserted[topic.name] = topic
+        if len(self._deserted) > MAX_DESERTED:
+            self._remove(self._deserted.pop(next(iter(self._deserted))))
+        return False
+
+    def _remove(self, topic: Topic) -> None:
         del self._topics[topic.name]
         self.dropped_by_forgotten += topic.dropped
-        return True
 
     def topics(self) -> Collection[Topic]:
         """All topics that exist now."""

@@ -20,12 +20,14 @@ from realtime import messages
 from realtime.delivery.catalogue import Catalogue
 from realtime.delivery.catalogue import UnknownTopic as UnknownTopic
 from realtime.delivery.connection import Connection
+from realtime.delivery.outbox import MAX_BYTES
 from realtime.delivery.registry import Registry
 from realtime.delivery.topics import Delivered, Subscription, Topic, TopicStatistics
 from realtime.delivery.wakeup import Wakeup
 from realtime.messages import CloseCode
 from realtime.policy import limits
 from realtime.policy.lag import Overflow
+from realtime.policy.pages import Cursor
 from realtime.settings import TopicSettings
 
 # Small writes between two checkpoints of the flusher, or as much other work: about a millisecond.
@@ -65,17 +67,23 @@ class HubStatistics:
 
 
 class Hub(Registry):
-    """Who listens to what. All methods belong to the loop's thread; only those marked async ever block."""
+    """Who listens to what. All methods belong to the loop's thread; only those marked async ever block.
+
+    Args:
+      history_bytes: bound of what each topic with a history keeps; more than an outbox holds could not be sent.
+    """
 
     def __init__(
         self,
         topic_settings: Callable[[str], TopicSettings],
         *,
         max_topics_per_connection: int = 128,
+        history_bytes: int = MAX_BYTES,
         epoch: str | None = None,
     ) -> None:
         super().__init__()
-        self._catalogue = Catalogue(topic_settings, secrets.token_hex(4) if epoch is None else epoch)
+        epoch = secrets.token_hex(4) if epoch is None else epoch
+        self._catalogue = Catalogue(topic_settings, epoch, history_bytes=history_bytes)
         self._max_topics = max_topics_per_connection
         # Topics with something on its way, in the order in which the flusher serves them.
         self._unfinished: dict[Topic, None] = {}
@@ -126,6 +134,45 @@ class Hub(Registry):
         topic = self._catalogue.known(name)
         self._flush(topic)
         topic.move(epoch, offset)
+
+    def recall(self, name: str, type: str, data: object, offset: int) -> bool:
+        """Put a message of before this process into the history of *name*; the latest first, without holes.
+
+        Returns whether it was taken: False if there is no room, or it is not the one before the oldest kept.
+
+        Raises:
+          UnknownTopic: it was not declared.
+          TypeError: *data* has no JSON form.
+        """
+        return self._catalogue.known(name).recall(type, data, offset)
+
+    def oldest(self, name: str) -> tuple[int, int]:
+        """How far back the history of *name* reaches: the offset of its oldest message, and room for how many more.
+
+        An empty one begins behind the topic's present offset; one that keeps nothing has no room.
+
+        Raises:
+          UnknownTopic: it was not declared.
+        """
+        topic = self._catalogue.known(name)
+        if topic.history is None:
+            return topic.offset + 1, 0
+        return topic.history.first or topic.offset + 1, topic.history.room
+
+    def wanted(self, name: str) -> bool:
+        """Whether what is published on *name* reaches anybody, now or when they come back."""
+        topic = self._catalogue.find(name)
+        return topic is not None and (bool(topic.subscribers) or topic.retains or topic.history is not None)
+
+    def check(self, name: str) -> None:
+        """Whether *name* may be subscribed to.
+
+        Raises:
+          UnknownTopic: it was not declared.
+        """
+        state = self._catalogue.find(name)
+        if state is None or not state.kept:
+            self._catalogue.check(name)
 
     # --- publishing ---
 
@@ -247,29 +294,33 @@ class Hub(Registry):
 
     # --- subscribers ---
 
-    def subscribe(self, connection: Connection, topic: str) -> Subscription:
+    def subscribe(self, connection: Connection, topic: str, since: Cursor | None = None) -> Subscription:
         """Let *connection* have what is published on *topic* from now on, after a confirmation.
 
         After the confirmation, and before anything else of the topic, come its retained messages, if it has
         any. A connection that is subscribed already gets another confirmation, and stays subscribed.
 
+        Args:
+          since: the last message that the client has seen. If all that came after it can be sent, that is what
+            follows the confirmation, which says so; see `realtime.policy.resume`.
+
         Raises:
           UnknownTopic: the topic was not declared.
           TooManyTopics: the connection has as many as it may have.
         """
+        self.check(topic)
         state = self._catalogue.find(topic)
-        if state is None or not state.kept:
-            self._catalogue.check(topic)
         if state is not None and connection in state.subscribers:
             self._flush(state)
-            return state.subscribe(connection)
+            return state.subscribe(connection, since)
         if not limits.may_subscribe(len(connection.topics), self._max_topics):
             raise TooManyTopics(self._max_topics)
         state = state or self._catalogue.open(topic)
+        self._catalogue.enter(state)
         # To those who were there before, so that the newcomer does not get what is older than its offset.
         self._flush(state)
         connection.topics[topic] = None
-        return state.subscribe(connection)
+        return state.subscribe(connection, since)
 
     def unsubscribe(self, connection: Connection, topic: str, *, code: str = "requested", message: str = "") -> bool:
         """End a subscription and say so to *connection*, in order; False if there was none, and nothing is said."""

@@ -20,7 +20,7 @@ from realtime.delivery.message import Message
 from realtime.delivery.queue import Confirmation, MessageQueue
 from realtime.delivery.wakeup import Wakeup
 from realtime.messages import CloseCode
-from realtime.policy.lag import Verdict
+from realtime.policy.lag import Room, Verdict
 
 # Closes after which nothing that waits is worth sending: the client is too slow for it, dead, or told to come
 # back and resume.
@@ -256,6 +256,11 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
     def closing(self) -> tuple[int, str] | None:
         """Code and reason of the close that won; None while open."""
         return self._close
+
+    @property
+    def room(self) -> Room:
+        """What is left before the bounds; none while messages wait for room, which nothing may pass."""
+        return Room(0, 0) if self._queue.held else self._queue.room
 
     @property
     def ping_waits(self) -> bool:

@@ -20,11 +20,13 @@ from realtime import messages
 from realtime.delivery import frames
 from realtime.delivery.batch import Batch
 from realtime.delivery.frames import Frame
+from realtime.delivery.history import History
 from realtime.delivery.message import Message
 from realtime.delivery.wire import DIRECT_BYTES
 from realtime.messages import CloseCode
-from realtime.policy import lag
+from realtime.policy import lag, resume
 from realtime.policy.lag import Overflow
+from realtime.policy.pages import Cursor
 from realtime.settings import TopicSettings
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Subscription:
     epoch: str
     offset: int
     conflate: bool
+    recovered: bool = False
+    """Whether everything follows first that the subscriber said it had missed."""
 
 
 class Delivered(NamedTuple):
@@ -86,6 +90,7 @@ class Topic:
         "dropped",
         "epoch",
         "held",
+        "history",
         "kept",
         "name",
         "offset",
@@ -98,7 +103,9 @@ class Topic:
         "subscribers",
     )
 
-    def __init__(self, name: str, epoch: str, settings: TopicSettings, *, kept: bool, retains: bool) -> None:
+    def __init__(
+        self, name: str, epoch: str, settings: TopicSettings, *, kept: bool, retains: bool, history_bytes: int
+    ) -> None:
         self.name = name
         self.epoch = epoch
         self.settings = settings
@@ -116,6 +123,8 @@ class Topic:
         self.held: list[tuple[Connection, Message]] = []
         #: The last message of each key.
         self.retained: dict[str | None, Message] = {}
+        #: The last messages of all keys, if the settings say that some are kept.
+        self.history = History(min(settings.history, resume.MOST), history_bytes) if settings.history else None
         #: Where tasks wait for somebody to subscribe; made when the first one does.
         self.arrivals: trio.lowlevel.ParkingLot | None = None
         self._batch = Batch(())
@@ -138,7 +147,7 @@ class Topic:
         if number <= self.offset:
             raise ValueError(f"offset of {self.name!r} must be greater than {self.offset}, not {offset}")
         message = None
-        if self.subscribers or self.retains:
+        if self.subscribers or self.retains or self.history is not None:
             # Encoded before it counts, so that what cannot be encoded leaves no hole in the numbers.
             frame = frames.text(messages.published(type, self.name, number, data))
             message = Message(frame, self.name, number, self.settings.overflow, key, patient)
@@ -146,6 +155,8 @@ class Topic:
         self.published += 1
         if message is not None and self.retains:
             self._retain(message)
+        if message is not None and self.history is not None:
+            self.history.add(message)
         if message is not None and self.subscribers:
             self.pending.append(message)
             self.pending_bytes += message.size
@@ -262,20 +273,47 @@ class Topic:
 
     # --- subscribing ---
 
-    def subscribe(self, connection: Connection) -> Subscription:
+    def subscribe(self, connection: Connection, since: Cursor | None = None) -> Subscription:
         """Begin at the current offset: confirm to *connection*, then send it what is retained.
+
+        In place of that, who has seen everything up to *since* is sent all that came after it, if that can be.
 
         Everything pending has to be delivered before.
         """
         conflate = self.settings.overflow is Overflow.CONFLATE
-        subscription = Subscription(self.name, self.epoch, self.offset, conflate)
+        missed = self._missed(connection, since)
+        subscription = Subscription(self.name, self.epoch, self.offset, conflate, missed is not None)
         self.subscribers[connection] = subscription
         self.confirm(connection)
         # Copies: the originals may still wait in this very outbox, from an earlier subscription.
-        self._offer(connection, [attrs.evolve(message, patient=False) for message in self.retained.values()])
+        if missed is None:
+            self._offer(connection, [attrs.evolve(message, patient=False) for message in self.retained.values()])
+        else:
+            # Under every policy each of them is sent, and not the last of its key alone.
+            self._offer(connection, [Message(message.frame, self.name, message.offset) for message in missed])
         if self.arrivals is not None:
             self.arrivals.unpark_all()
         return subscription
+
+    def _missed(self, connection: Connection, since: Cursor | None) -> list[Message] | None:
+        """What came after *since*, if all of it can be sent to *connection*."""
+        if since is None or self.history is None:
+            return None
+        kept, room = self.history.sizes(self.offset), connection.outbox.room
+        count = resume.replay(since, epoch=self.epoch, offset=self.offset, kept=kept, room=room)
+        return None if count is None else list(self.history.last(count))
+
+    def recall(self, type: str, data: object, offset: int) -> bool:
+        """Keep an older message, from before this process began; False if it is not wanted.
+
+        Wanted is the one right before the oldest that is kept, as long as there is room.
+        """
+        first = None if self.history is None else self.history.first
+        if self.history is None or offset != (self.offset if first is None else first - 1):
+            return False
+        return self.history.prepend(
+            Message(frames.text(messages.published(type, self.name, offset, data)), self.name, offset)
+        )
 
     def leave(self, connection: Connection) -> None:
         """End a subscription; what is on its way to the others does not reach *connection*."""
@@ -285,7 +323,9 @@ class Topic:
     def confirm(self, connection: Connection) -> None:
         """Tell *connection* where its subscription stands."""
         told = self.subscribers[connection]
-        text = messages.subscribed(told.topic, told.epoch, told.offset, conflate=told.conflate)
+        text = messages.subscribed(
+            told.topic, told.epoch, told.offset, conflate=told.conflate, recovered=told.recovered
+        )
         connection.reply(text, begins=self.name)
 
     def move(self, epoch: str, offset: int) -> None:
@@ -303,8 +343,10 @@ class Topic:
         self.epoch, self.offset = epoch, offset
         if changed:
             self.retained.clear()
+            if self.history is not None:
+                self.history.clear()
             for connection, told in self.subscribers.items():
-                self.subscribers[connection] = attrs.evolve(told, epoch=epoch, offset=offset)
+                self.subscribers[connection] = attrs.evolve(told, epoch=epoch, offset=offset, recovered=False)
                 self.confirm(connection)
 
     async def wait_for_subscriber(self) -> None:

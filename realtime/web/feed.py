@@ -78,7 +78,7 @@ class SupervisorFeed:
         if tree is None:
             return
         node: dict[str, Any] | None = None
-        if self._hub.subscribers(TOPIC):  # else nobody would see it, and a tree can be large
+        if self._hub.wanted(TOPIC):  # else nobody would see it, and a tree can be large
             try:
                 node = node_to_wire(tree.find(path), tracebacks=self._tracebacks)
             except NoSuchChild:

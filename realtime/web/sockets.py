@@ -17,6 +17,7 @@ from realtime.delivery.connection import Connection
 from realtime.delivery.hub import Hub, TooManyTopics
 from realtime.delivery.outbox import Outbox
 from realtime.delivery.topics import Subscription
+from realtime.fields import BadField, shown
 from realtime.messages import (
     BadMessage,
     ClientMessage,
@@ -27,6 +28,7 @@ from realtime.messages import (
     Unsubscribe,
     parse_client_message,
 )
+from realtime.policy.pages import Cursor
 from realtime.policy.progress import TaskRecord
 from realtime.transport.asgi import CONNECTION, open_wire
 from realtime.web.backend import Backend, backend
@@ -111,8 +113,10 @@ async def _serve(
       heartbeat: makes the message that goes with a Ping frame.
     """
     state = backend()
+    # A session says so with each topic that it asks for.
+    since = asked_position(websocket.args) if session is None else None
     connection = await _open(state, session, heartbeat)
-    life = partial(_live, state, connection, topics, understand, begin)
+    life = partial(_live, state, connection, topics, understand, begin, since)
     if not connection.wire.detach(life):
         await life()
 
@@ -123,6 +127,7 @@ async def _live(
     topics: tuple[str, ...],
     understand: Understand,
     begin: Callable[[Connection, Subscription], None] | None,
+    since: Cursor | None,
 ) -> None:
     """An open connection; outside of any request."""
 
@@ -137,12 +142,25 @@ async def _live(
     state.hub.register(connection)
     try:
         for topic in topics:
-            subscription = state.hub.subscribe(connection, topic)
+            subscription = state.hub.subscribe(connection, topic, since)
             if begin is not None:
                 begin(connection, subscription)
         await connection.run(handle)
     finally:
         state.hub.drop(connection)
+
+
+def asked_position(parameters: Mapping[str, str]) -> Cursor | None:
+    """What ``?epoch=&offset=`` says was seen last; None without both of them.
+
+    Raises:
+      BadField: the offset is none.
+    """
+    epoch, offset = parameters.get("epoch", ""), parameters.get("offset", "")
+    asked = Cursor.parse(f"{epoch}:{offset}")
+    if offset and asked is None:
+        raise BadField("offset", f"offset must be a whole number, got {shown(offset)}")
+    return asked if epoch and offset else None
 
 
 async def _open(state: Backend, session: str | None, heartbeat: Callable[[], bytes] = messages.ping) -> Connection:
@@ -206,7 +224,7 @@ def _understand_fixed(_state: Backend, connection: Connection, message: ClientMe
 def _understand_session(state: Backend, connection: Connection, message: ClientMessage) -> None:
     """On a session, whose client chooses its topics."""
     if isinstance(message, Subscribe):
-        _subscribe(state, connection, message.topic)
+        _subscribe(state, connection, message)
     elif isinstance(message, Unsubscribe):
         _unsubscribe(state, connection, message.topic)
     elif not _heartbeat(connection, message):
@@ -225,12 +243,14 @@ def _not_supported(connection: Connection, message: ClientMessage, text: str) ->
     connection.reply(messages.error("not_supported", text, topic=topic, id=id))
 
 
-def _subscribe(state: Backend, connection: Connection, topic: str) -> None:
+def _subscribe(state: Backend, connection: Connection, wanted: Subscribe) -> None:
+    topic = wanted.topic
+    since = None if wanted.epoch is None or wanted.offset is None else Cursor(wanted.epoch, wanted.offset)
     if topic.startswith("session/") and topic != f"session/{connection.session}":
         connection.reply(messages.error("not_allowed", "this topic belongs to another session", topic=topic))
         return
     try:
-        state.hub.subscribe(connection, topic)
+        state.hub.subscribe(connection, topic, since)
     except UnknownTopic as error:
         connection.reply(messages.error("unknown_topic", str(error), topic=topic))
     except TooManyTopics as error:

@@ -165,7 +165,6 @@ async def test_that_takes_no_more_than_half_of_the_drain(monkeypatch, drain_wind
         ({"engine": Engine(url="redis://localhost")}, "engine.url: only 'local' is supported in this version"),
         ({"auth": Auth(tokens_file=Path("x"))}, "auth.tokens_file: "),
         ({"topics": {"a/*": TopicRule(publish="anyone")}}, "topics.\"a/*\".publish: only 'server'"),
-        ({"topics": {"a": TopicRule(history=5)}}, 'topics."a".history: '),
         ({"delivery": Delivery(max_topics_per_connection=1)}, "delivery.max_topics_per_connection must be at least 2"),
         ({"actors": {"supervisors": ActorSettings(use="x")}}, "actors.supervisors: this id is taken"),
     ],
