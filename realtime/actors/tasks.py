@@ -19,10 +19,11 @@ import msgspec
 import structlog
 import trio
 
+from realtime.actors.parameters import arguments
 from realtime.actors.progress import ProgressEmitter, TaskEnded
 from realtime.delivery.connection import Connection
 from realtime.delivery.hub import Hub
-from realtime.fields import BadField, nearest
+from realtime.fields import nearest
 from realtime.messages import CloseCode, now_iso
 from realtime.policy import checks
 from realtime.policy.progress import Progress, TaskError, TaskRecord
@@ -104,25 +105,10 @@ class Job:
         Raises:
           BadField: a parameter is unknown, missing or of the wrong type; `field` is ``params.<name>``.
         """
-        signature = inspect.signature(self.function)
-        hints = typing.get_type_hints(self.function, include_extras=True)
-        known = {each.name: each for each in list(signature.parameters.values())[1:]}
-        for name in given:
-            if name not in known:
-                raise BadField(f"params.{name}", f"params.{name} is not known to {self.name}{nearest(name, known)}")
-        for name, parameter in known.items():
-            if parameter.default is parameter.empty and name not in given:
-                raise BadField(f"params.{name}", f"params.{name} is missing; {self.name} needs it")
-        values = {name: self._parameter(name, value, hints.get(name, Any)) for name, value in given.items()}
+        values = arguments(self.name, self.function, given)
         if self.check is not None:
             self.check(values)
         return values
-
-    def _parameter(self, name: str, value: object, hint: Any) -> Any:
-        try:
-            return msgspec.convert(value, hint)
-        except msgspec.ValidationError as error:
-            raise BadField(f"params.{name}", f"params.{name}: {str(error)[0].lower()}{str(error)[1:]}") from error
 
 
 def job(name: str, *, timeout: float = TIMEOUT) -> Callable[[Callable[..., Any]], Job]:
