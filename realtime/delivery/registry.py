@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -21,6 +21,8 @@ class Registry:
         self._connections: dict[str, Connection] = {}
         self._registered = 0
         self._latecomers: tuple[random.Random, float] | None = None
+        #: Called with each connection that has been dropped, in this order; must neither block nor raise.
+        self.on_drop: list[Callable[[Connection], object]] = []
 
     @contextmanager
     def registered(self, connection: Connection) -> Iterator[None]:
@@ -56,6 +58,8 @@ class Registry:
             reason=None if closed is None else closed.reason,
             connections=len(self._connections),
         )
+        for told in self.on_drop:
+            told(connection)
 
     def get(self, connection_id: str) -> Connection | None:
         """The registered connection with this id."""

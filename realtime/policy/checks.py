@@ -40,6 +40,11 @@ def is_type(_instance: object, field: "attrs.Attribute[Any]", value: object) -> 
         raise BadField(field.name, f"{field.name} must be {wanted}, got {shown(value)}")
 
 
+def is_event_name(name: str) -> bool:
+    """Whether *name* is of that grammar, which what is emitted shares."""
+    return _TYPE.fullmatch(name) is not None
+
+
 def is_severity(_instance: object, field: "attrs.Attribute[Any]", value: object) -> None:
     """One of `SEVERITIES`."""
     if value not in SEVERITIES:
