@@ -15,7 +15,7 @@ With ``auth.required`` nobody is served who has not signed in, whatever the rule
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 import attrs
@@ -44,6 +44,10 @@ def is_scope(text: str) -> bool:
     return is_rule(text) and text not in (ANYONE, SERVER)
 
 
+def _frozen(scopes: Iterable[str]) -> frozenset[str]:
+    return frozenset(scopes)
+
+
 @attrs.frozen
 class Principal:
     """Who a request or a connection speaks for.
@@ -57,7 +61,7 @@ class Principal:
     """
 
     name: str | None
-    scopes: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    scopes: frozenset[str] = attrs.field(default=frozenset(), converter=_frozen)
     expires_at: float | None = None
     source: str = "hook"
     mark: bytes = attrs.field(default=b"", repr=False)

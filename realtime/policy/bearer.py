@@ -29,8 +29,8 @@ _OFFERED: Final = f"{SUBPROTOCOL}.bearer."
 
 MIN_TOKEN_CHARACTERS: Final = 16
 """Of a token in the file: 64 bits if it is hexadecimal, which cannot be guessed at any rate that we answer."""
-MAX_TOKEN_CHARACTERS: Final = 4096
-"""Of a token that is looked at; a quarter of what the headers of a request may be in all."""
+MAX_TOKEN_CHARACTERS: Final = 8192
+"""Of a token that is looked at; half of what the headers of a request may be in all."""
 
 _TOKEN: Final = re.compile(rf"[!-~]{{{MIN_TOKEN_CHARACTERS},{MAX_TOKEN_CHARACTERS}}}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")

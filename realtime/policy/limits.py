@@ -5,6 +5,8 @@
 - Messages, good and bad: at most `max_inbound_per_second` within any second; the next one closes with 4429.
 - Control frames and fragments: `FRAMES_PER_MESSAGE` for each message that is allowed, since neither is one; beyond
   that 4429 as well. A client may send Pings and may cut its messages up, but it cannot keep us busy with nothing.
+- Messages and requests of one principal, over all its connections: `auth.max_inbound_per_second`, again after a
+  burst of one second's worth; 4429 and 429.
 - Topics: at most `max_topics_per_connection`; a further one is refused, and nothing is closed.
 
 The windows of messages slide: they look back from each message, so no boundary lets twice the number pass. Frames
@@ -14,6 +16,7 @@ are too many to remember each: after a burst of one second's worth they have to 
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Final
 
 import attrs
@@ -67,6 +70,10 @@ class Pace:
         self._free_at = free_at
         return True
 
+    def rested(self, now: float) -> bool:
+        """Whether nothing that was counted matters any more at *now*."""
+        return self._free_at <= now
+
 
 def bad_messages() -> SlidingWindow:
     """The window for a connection's malformed messages."""
@@ -81,3 +88,31 @@ def inbound(max_inbound_per_second: int) -> SlidingWindow:
 def may_subscribe(subscribed: int, max_topics: int) -> bool:
     """Whether a connection with *subscribed* topics may have one more."""
     return subscribed < max_topics
+
+
+class Paces:
+    """A `Pace` for each key that comes, remembered for as long as it matters."""
+
+    __slots__ = ("_paces", "_per_second", "_sweep_at")
+
+    # Keys below which none is looked for that may be forgotten: some 200 KiB.
+    _FEW: Final = 1000
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._paces: dict[Hashable, Pace] = {}
+        self._sweep_at = self._FEW
+
+    def allow(self, key: Hashable, now: float) -> bool:
+        """Count an event of *key* at *now* (seconds, monotonic); False means that it is one too many."""
+        pace = self._paces.get(key)
+        if pace is None:
+            if len(self._paces) >= self._sweep_at:
+                self._sweep(now)
+            pace = self._paces[key] = Pace(self._per_second)
+        return pace.allow(now)
+
+    def _sweep(self, now: float) -> None:
+        """Forget who has been quiet for so long that it makes no difference; those who have not bound the rest."""
+        self._paces = {key: pace for key, pace in self._paces.items() if not pace.rested(now)}
+        self._sweep_at = max(self._FEW, 2 * len(self._paces))

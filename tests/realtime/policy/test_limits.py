@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.policy import limits
-from realtime.policy.limits import Pace, SlidingWindow, may_subscribe
+from realtime.policy.limits import Pace, Paces, SlidingWindow, may_subscribe
 
 
 def test_the_twenty_first_bad_message_within_ten_seconds_is_one_too_many():
@@ -80,3 +80,23 @@ def test_who_keeps_the_pace_is_never_refused(per_second):
 def test_a_pace_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="per_second must be above 0, not 0"):
         Pace(0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 2)), max_size=200))
+def test_each_key_has_a_pace_of_its_own(steps):
+    together, alone = Paces(5), {key: Pace(5) for key in "abc"}
+    now = 0.0
+    for key, step in steps:
+        now += step
+        assert together.allow(key, now) == alone[key].allow(now)
+
+
+def test_keys_that_rest_are_forgotten_and_nobody_gains_by_it():
+    paces = Paces(2)
+    for number in range(10_000):
+        assert paces.allow(number, number)
+    assert len(paces._paces) <= 1000
+    for number in range(1500):  # all at once: none of them rests
+        assert paces.allow(("busy", number), 10_000.0)
+        assert paces.allow(("busy", number), 10_000.0)
+    assert not any(paces.allow(("busy", number), 10_000.0) for number in range(1500))
