@@ -277,6 +277,13 @@ class TopicRule:
     history: int | None = attrs.field(default=None, validator=optional(at_least(0)))
     publish: str | None = attrs.field(default=None, validator=optional(_rule))
     subscribe: str | None = attrs.field(default=None, validator=optional(_rule))
+    presence: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.presence and self.overflow is Overflow.CONFLATE:
+            raise ValueError(
+                "presence cannot be had with overflow 'conflate': joins and leaves would replace each other"
+            )
 
 
 @attrs.frozen

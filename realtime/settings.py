@@ -37,6 +37,8 @@ EVENTS_HISTORY = 500
 """Messages of ``events`` that a returning client can be sent; one that missed more reads them by HTTP."""
 
 _CONFLATED = frozenset({"clock", "system", "market", "queue"})
+_NUMBERED = frozenset({"events", "supervisors"})
+"""Topics whose numbers and messages are the server's alone, as those of tasks are."""
 
 
 class SettingsError(Exception):
@@ -69,6 +71,7 @@ class TopicSettings:
       history: messages kept, for clients that resume.
       publish: who may: ``server``, ``anyone``, or those with the scope of this name.
       subscribe: who may, in the same words; it decides also who may read the topic's past over HTTP.
+      presence: whether subscribers are told who else subscribes.
     """
 
     overflow: Overflow = Overflow.DROP_OLDEST
@@ -76,6 +79,12 @@ class TopicSettings:
     history: int = 0
     publish: str = "server"
     subscribe: str = "anyone"
+    presence: bool = False
+
+
+def _is_servers_own(topic: str) -> bool:
+    """Whether nobody else may put anything into *topic*, or into all that begin so."""
+    return topic in _NUMBERED or topic.startswith("tasks/")
 
 
 def _bundled_actors() -> dict[str, ActorSettings]:
@@ -111,7 +120,10 @@ class Settings:
         )
         rule = self.topics.get(name) or self._longest_prefix(name)
         given = attrs.asdict(rule, filter=lambda _, value: value is not None)
-        return attrs.evolve(built_in, **given)
+        made = attrs.evolve(built_in, **given)
+        if _is_servers_own(name):
+            return attrs.evolve(made, publish="server", presence=False)
+        return attrs.evolve(made, presence=False) if made.overflow is Overflow.CONFLATE else made
 
     def _longest_prefix(self, name: str) -> TopicRule:
         fitting = (key for key in self.topics if key.endswith("*") and name.startswith(key[:-1]))
@@ -229,7 +241,11 @@ class _Reader:
             # A prefix may end within a part or between two; with more behind it, it has to become a topic.
             if not (is_topic(pattern) or pattern == "*" or (prefix != pattern and is_topic(prefix + "x"))):
                 self.problems.append(f"topics.{pattern!r} must be {TOPIC_GRAMMAR}; a '*' at the end is a prefix")
-        return {pattern: self._build(f'topics."{pattern}"', TopicRule, table) for pattern, table in tables.items()}
+        made = {pattern: self._build(f'topics."{pattern}"', TopicRule, table) for pattern, table in tables.items()}
+        for name, rule in made.items():
+            if rule is not None:
+                self._check_rule(name, rule)
+        return made
 
     def actors(self) -> dict[str, ActorSettings | None]:
         """``[actors.<id>]``, the bundled ones among them."""
@@ -251,6 +267,19 @@ class _Reader:
             self._check_id("jobs", name)
             made[name] = self._build(f"jobs.{name}", JobSettings, table)
         return made
+
+    def _check_rule(self, name: str, rule: TopicRule) -> None:
+        """A rule for many topics leaves out those that it does not fit; one for a single topic has to fit."""
+        where = f'topics."{name}"'
+        if _is_servers_own(name):
+            if rule.publish not in (None, "server"):
+                self.problems.append(
+                    f"{where}.publish must be 'server': its messages are numbered by what they tell of"
+                )
+            if rule.presence:
+                self.problems.append(f"{where}.presence cannot be had: its messages are numbered by what they tell of")
+        elif rule.presence and rule.overflow is None and name in _CONFLATED:
+            self.problems.append(f"{where}.presence needs an overflow other than 'conflate', which is this topic's own")
 
     def _build(
         self, where: str, cls: type[T], table: Mapping[str, Any], origin: Mapping[str, str] | None = None

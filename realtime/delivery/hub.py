@@ -10,7 +10,7 @@ incarnation carries on where the last one stopped.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import attrs
@@ -92,6 +92,10 @@ class Hub(Registry):
         self._published = 0
         self._deliveries = 0
         self._written = 0
+        #: Called with each subscription to a topic with presence, right behind its confirmation, and with each that
+        #: has ended; must neither block nor raise.
+        self.on_subscribe: list[Callable[[Connection, Subscription], object]] = []
+        self.on_leave: list[Callable[[Connection, str], object]] = []
 
     # --- topics ---
 
@@ -312,7 +316,7 @@ class Hub(Registry):
         state = self._catalogue.find(topic)
         if state is not None and connection in state.subscribers:
             self._flush(state)
-            return state.subscribe(connection, since)
+            return self._enter(connection, state, since)
         if not limits.may_subscribe(len(connection.topics), self._max_topics):
             raise TooManyTopics(self._max_topics)
         state = state or self._catalogue.open(topic)
@@ -320,7 +324,7 @@ class Hub(Registry):
         # To those who were there before, so that the newcomer does not get what is older than its offset.
         self._flush(state)
         connection.topics[topic] = None
-        return state.subscribe(connection, since)
+        return self._enter(connection, state, since)
 
     def unsubscribe(self, connection: Connection, topic: str, *, code: str = "requested", message: str = "") -> bool:
         """End a subscription and say so to *connection*, in order; False if there was none, and nothing is said."""
@@ -335,8 +339,17 @@ class Hub(Registry):
 
     def subscribers(self, topic: str) -> int:
         """How many connections subscribe to *topic*."""
+        return len(self.listeners(topic))
+
+    def listeners(self, topic: str) -> Collection[Connection]:
+        """The connections that subscribe to *topic*; a live view, not to be kept."""
         state = self._catalogue.find(topic)
-        return 0 if state is None else len(state.subscribers)
+        return () if state is None else state.subscribers.keys()
+
+    def offset(self, topic: str) -> int:
+        """The offset of the last message of *topic*; 0 if it does not exist now."""
+        state = self._catalogue.find(topic)
+        return 0 if state is None else state.offset
 
     async def wait_for_subscriber(self, topic: str) -> None:
         """Wait until *topic*, declared by its own name, has a subscriber. Always a checkpoint.
@@ -371,8 +384,18 @@ class Hub(Registry):
         """A frozen snapshot of each topic, by name."""
         return [topic.statistics() for topic in sorted(self._catalogue.topics(), key=lambda topic: topic.name)]
 
+    def _enter(self, connection: Connection, topic: Topic, since: Cursor | None) -> Subscription:
+        subscription = topic.subscribe(connection, since)
+        if topic.settings.presence:
+            for told in self.on_subscribe:
+                told(connection, subscription)
+        return subscription
+
     def _leave(self, connection: Connection, topic: Topic) -> None:
         topic.leave(connection)
         del connection.topics[topic.name]
+        if topic.settings.presence:
+            for told in self.on_leave:
+                told(connection, topic.name)
         if self._catalogue.forget_if_unused(topic):
             self._unfinished.pop(topic, None)

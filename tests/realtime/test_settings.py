@@ -116,7 +116,7 @@ def test_the_example_file_shows_every_key() -> None:
 def test_the_examples_that_are_commented_out_are_right_too(write: Write) -> None:
     text = re.sub(r"^#(?=\w+ = |\[)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     settings = load(write(text), {})
-    assert settings.topics == {"room/*": TopicRule(Overflow.DROP_OLDEST, 1.0, 0, "server", "anyone")}
+    assert settings.topics == {"room/*": TopicRule(Overflow.DROP_OLDEST, 1.0, 0, "server", "anyone", False)}
     assert settings.actors["door"].options == {"pin": 17}
     assert settings.actors["door"].max_failures == 10
     assert settings.jobs["backup"].parameters == {"folder": "[a-z0-9_]+"}
@@ -209,6 +209,14 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         ("[auth]\njwt_secret_file = 's'", "auth.jwt_algorithms must list what jwt_secret_file is for: some of HS256"),
         ("[auth]\njwt_issuer = 'x'", "auth.jwt_issuer has no effect without jwt_secret_file"),
         ("[topics.a]\npublish = ''", "topics.\"a\".publish must be 'server', 'anyone' or the name of a scope"),
+        (
+            "[topics.a]\npresence = true\noverflow = 'conflate'",
+            "topics.\"a\".presence cannot be had with overflow 'conflate'",
+        ),
+        ("[topics.clock]\npresence = true", "topics.\"clock\".presence needs an overflow other than 'conflate'"),
+        ("[topics.events]\npresence = true", 'topics."events".presence cannot be had'),
+        ("[topics.events]\npublish = 'anyone'", "topics.\"events\".publish must be 'server'"),
+        ('[topics."tasks/*"]\npublish = "anyone"', "topics.\"tasks/*\".publish must be 'server'"),
         ("[topics.a]\nconflate = true", 'topics."a".conflate is not known; the nearest is '),
         ("[topics]\na = 1", "topics.a must be a table, [topics.a], got 1"),
         ("[actors.a]\nuse = 1", "actors.a.use: expected `str`, got `int`"),
@@ -537,6 +545,14 @@ def test_a_file_and_the_environment_give_the_same_settings(tables: dict[str, dic
             got = getattr(made, key)
             assert (list(got) if isinstance(got, tuple) else str(got) if isinstance(got, Path) else got) == value
     assert load_text(as_toml(tables)) == from_environment
+
+
+@pytest.mark.parametrize("name", ["events", "supervisors", "tasks/t1"])
+def test_a_rule_for_all_topics_lets_nobody_into_those_of_the_server_itself(name: str) -> None:
+    settings = load_text('[topics."*"]\npublish = "anyone"\npresence = true')
+    assert (settings.topic(name).publish, settings.topic(name).presence) == ("server", False)
+    assert (settings.topic("room").publish, settings.topic("room").presence) == ("anyone", True)
+    assert not settings.topic("clock").presence, "joins and leaves would be conflated"
 
 
 def load_text(text: str) -> Settings:

@@ -824,3 +824,31 @@ async def test_a_connection_that_ends_leaves_no_subscription(world):
     assert world.hub.subscribers(OLD) == world.hub.subscribers("conflate") == 0
     assert world.hub.get("c1") is None
     world.hub.drop(client)
+
+
+async def test_who_comes_to_a_topic_with_presence_and_who_leaves_is_told(nursery):
+    hub = Hub(lambda name: TopicSettings(presence=name == "room"))
+    hub.declare("room")
+    hub.declare("plain")
+    told = []
+    hub.on_subscribe.append(lambda connection, subscription: told.append(("in", connection.id, subscription.offset)))
+    hub.on_leave.append(lambda connection, topic: told.append(("out", connection.id, topic)))
+    one, other = Connection("c1", MemoryWire()), Connection("c2", MemoryWire())
+    for connection in (one, other):
+        hub.register(connection)
+        for topic in ("plain", "room"):
+            hub.subscribe(connection, topic)
+    hub.subscribe(one, "room")
+    hub.publish_nowait("room", "m", 1)
+    hub.unsubscribe(one, "room")
+    hub.drop(other)
+    assert told == [("in", "c1", 0), ("in", "c2", 0), ("in", "c1", 0), ("out", "c1", "room"), ("out", "c2", "room")]
+
+
+async def test_the_listeners_and_the_offset_of_a_topic_can_be_seen(world):
+    client = world.client(OLD)
+    await settle()
+    publish(world, 2)
+    assert list(world.hub.listeners(OLD)) == [client]
+    assert world.hub.offset(OLD) == 2
+    assert (list(world.hub.listeners("nowhere")), world.hub.offset("nowhere")) == ([], 0)

@@ -120,3 +120,15 @@ async def test_after_a_drain_alone_the_next_one_stays(registry, nursery, autojum
 
 async def _unreachable(message):
     raise AssertionError("nothing was sent")
+
+
+async def test_who_asks_is_told_of_each_drop_once(registry):
+    told = []
+    registry.on_drop.append(told.append)
+    [one, two] = joined(registry, "a", "b")
+    registry.drop(two)
+    registry.drop(two)
+    registry.drop(Connection("a", MemoryWire()))
+    assert told == [two]
+    registry.drop(one)
+    assert told == [two, one]
