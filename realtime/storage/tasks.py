@@ -52,7 +52,7 @@ class TaskStore:
     async def aclose(self) -> None:
         """Let go of the file; whoever uses the history again opens it again. A checkpoint; not cut short."""
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._close, limiter=self._limiter)
+            await self._in_thread(self._close)
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
