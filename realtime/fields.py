@@ -162,7 +162,8 @@ def build_first(cls: type[T], values: Mapping[str, object]) -> T:
 
 @functools.cache
 def _fields(cls: type) -> dict[str, "tuple[attrs.Attribute[Any], Any]"]:
-    hints = typing.get_type_hints(cls, include_extras=True)
+    # Without what `msgspec.Meta` says for the documents: the validators say it with better words.
+    hints = typing.get_type_hints(cls)
     return {field.alias or field.name: (field, hints[field.name]) for field in attrs.fields(cls) if field.init}
 
 

@@ -7,7 +7,7 @@ came.
 import math
 import re
 import unicodedata
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import attrs
 import msgspec
@@ -31,6 +31,15 @@ MAX_PAGE = 1000
 
 _TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 _ATOMS = frozenset({str, int, bool, type(None)})
+
+# The same bounds for the documents that are made of the classes; the validators below enforce them, with better words.
+_LINE = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+TypeName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+Source = Annotated[str, msgspec.Meta(pattern=_LINE, max_length=MAX_SOURCE_CHARACTERS)]
+Tag = Annotated[str, msgspec.Meta(pattern=_LINE, max_length=MAX_TAG_CHARACTERS)]
+Search = Annotated[str, msgspec.Meta(pattern=_LINE, max_length=MAX_SEARCH_CHARACTERS)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)]
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"}, description="ISO 8601")]
 
 
 def is_type(_instance: object, field: "attrs.Attribute[Any]", value: object) -> None:

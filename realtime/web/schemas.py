@@ -1,0 +1,67 @@
+"""JSON Schema of attrs classes, by msgspec, with what msgspec cannot know of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import attrs
+import msgspec
+
+Schema = dict[str, Any]
+
+
+def definitions(shapes: Iterable[Any], prefix: str, *, closed: Collection[Any] = ()) -> dict[str, Schema]:
+    """The schema of each class in *shapes* and of those within them, by name.
+
+    Args:
+      prefix: stands before a name in references.
+      closed: those of them that refuse fields which they do not know.
+
+    Raises:
+      ValueError: two classes share a name.
+    """
+    wanted = list(dict.fromkeys(shapes))
+    _, found = msgspec.json.schema_components(wanted, ref_template=prefix + "{name}")
+    schemas: dict[str, Schema] = dict(found)
+    for schema in schemas.values():
+        if "description" in schema:
+            schema["description"] = inspect.cleandoc(schema["description"]).partition("\n\nAttributes:")[0]
+    for shape in wanted:
+        if attrs.has(shape):
+            _mend(schemas[shape.__name__], shape, closed=shape in closed)
+    return schemas
+
+
+def _mend(schema: Schema, shape: type[attrs.AttrsInstance], *, closed: bool) -> None:
+    """Leave out what nobody can give, and say whether there may be more than is named."""
+    for field in attrs.fields(shape):
+        if not field.init:
+            schema["properties"].pop(field.name, None)
+            schema["required"] = [name for name in schema.get("required", ()) if name != field.name]
+    if closed:
+        schema["additionalProperties"] = False
+    if not schema.get("required"):
+        schema.pop("required", None)
+
+
+def reference(shape: Any, prefix: str) -> Schema:
+    """How a document refers to *shape*, an attrs class or anything made of them."""
+    (schema,), _ = msgspec.json.schema_components([shape], ref_template=prefix + "{name}")
+    return schema
+
+
+def properties(shape: type[attrs.AttrsInstance]) -> Iterable[tuple[str, Schema, bool]]:
+    """Name, schema and whether it is required, of each field of *shape* as a parameter, which cannot be null."""
+    schema = definitions([shape], "")[shape.__name__]
+    for name, field in schema.get("properties", {}).items():
+        given = [choice for choice in field.get("anyOf", ()) if choice.get("type") != "null"]
+        alone = (
+            {**{key: value for key, value in field.items() if key not in ("anyOf", "default")}, **given[0]}
+            if (len(given) == 1)
+            else dict(field)
+        )
+        if field.get("default") is not None:
+            alone["default"] = field["default"]
+        yield name, alone, name in schema.get("required", ())

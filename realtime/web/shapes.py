@@ -1,0 +1,218 @@
+"""What stands in the JSON of our answers: one class for each shape, for the documents, and to check answers against.
+
+Answers themselves are made elsewhere, of what is at hand. A field that may be missing has `UNSET` as its default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import attrs
+from msgspec import UNSET, Meta, UnsetType
+
+from realtime.policy.checks import Severity
+from realtime.policy.lag import Overflow
+from realtime.policy.progress import State
+
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+Timestamp = Annotated[
+    str,
+    Meta(
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+        description="ISO 8601 in UTC with milliseconds",
+        examples=["2026-01-01T00:00:00.000Z"],
+    ),
+]
+
+
+@attrs.frozen
+class ErrorBody:
+    """What was wrong."""
+
+    code: Annotated[str, Meta(description="for programs")]
+    message: Annotated[str, Meta(description="for people: what was wrong, and what to do")]
+    details: Annotated[dict[str, Any], Meta(description="the field, where one is at fault, and the like")]
+
+
+@attrs.frozen
+class Error:
+    """The one form that all errors have."""
+
+    error: ErrorBody
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Event:
+    """An event that is stored."""
+
+    event_id: Annotated[str, Meta(description="a ULID; ids ascend in the order of the commits")]
+    type: str
+    timestamp: Timestamp
+    severity: Severity
+    source: str | None
+    tags: list[str]
+    data: dict[str, Any]
+
+
+@attrs.frozen
+class Events:
+    """A page of events, oldest first."""
+
+    events: list[Event]
+    next: Annotated[str | None, Meta(description="the cursor behind them; null when nothing later exists yet")]
+
+
+# --- tasks ---------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class TaskFailure:
+    """Why a task failed."""
+
+    code: str
+    message: str
+
+
+@attrs.frozen
+class Task:
+    """A job that runs or has ended."""
+
+    task_id: str
+    job: str
+    state: State
+    stage: str | None
+    percent: Annotated[float, Meta(ge=0, le=100)] | None
+    message: str | None
+    created_at: Timestamp
+    ended_at: Timestamp | UnsetType = UNSET
+    error: TaskFailure | UnsetType = UNSET
+    result: Annotated[Any, Meta(description="what the job returned, if it did")] = UNSET
+
+
+@attrs.frozen
+class Tasks:
+    """The newest tasks first."""
+
+    tasks: list[Task]
+
+
+# --- who is there --------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class ConnectionFigures:
+    """One open connection."""
+
+    id: str
+    address: str
+    topics: list[str]
+    queued_messages: Count
+    queued_bytes: Count
+    dropped: Annotated[int, Meta(ge=0, description="messages that it lost to overflow")]
+    connected_s: Seconds
+    session: str | UnsetType = UNSET
+    rtt_s: Annotated[float, Meta(ge=0, description="round trip of the last ping")] | UnsetType = UNSET
+
+
+@attrs.frozen
+class Connections:
+    """A page of connections, in the order in which they came."""
+
+    connections: list[ConnectionFigures]
+    next: str | None
+    total: Count
+
+
+@attrs.frozen
+class TopicFigures:
+    """One topic."""
+
+    topic: str
+    subscribers: Count
+    published: Count
+    dropped: Count
+    epoch: str
+    offset: Count
+    overflow: Overflow
+
+
+@attrs.frozen
+class Topics:
+    """Each topic that exists now, by name."""
+
+    topics: list[TopicFigures]
+
+
+# --- the tree ------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Health:
+    """How the process fares, and why not better."""
+
+    status: Literal["ok", "degraded", "failing"]
+    reasons: list[str]
+
+
+@attrs.frozen
+class BudgetFigures:
+    """A supervisor's restart intensity."""
+
+    max_restarts: Count
+    max_seconds: Seconds
+    left: Annotated[int, Meta(ge=0, description="restarts that it may still make in this window")]
+
+
+@attrs.frozen
+class MailboxFigures:
+    """An actor's mailbox."""
+
+    depth: Count
+    capacity: Count
+    dropped: Count
+
+
+@attrs.frozen
+class LastExitFigures:
+    """How the last generation ended."""
+
+    reason: str
+    at: Timestamp
+    error: str | UnsetType = UNSET
+    traceback: Annotated[str, Meta(description="with debug or the admin scope only")] | UnsetType = UNSET
+
+
+@attrs.frozen
+class TreeNode:
+    """One child of the tree, a supervisor with what is below it."""
+
+    id: str
+    path: str
+    kind: Literal["supervisor", "worker"]
+    state: Literal["starting", "running", "stopping", "backing_off", "stopped", "failed"]
+    health: Literal["ok", "degraded", "failing"]
+    reasons: list[str]
+    generation: Count
+    restarts: Count
+    stats: dict[str, Any]
+    strategy: Literal["one_for_one", "one_for_all", "rest_for_one"] | UnsetType = UNSET
+    restart: Literal["permanent", "transient", "temporary"] | UnsetType = UNSET
+    budget: BudgetFigures | UnsetType = UNSET
+    uptime_s: Seconds | UnsetType = UNSET
+    mailbox: MailboxFigures | UnsetType = UNSET
+    next_retry_s: float | UnsetType = UNSET
+    last_exit: LastExitFigures | UnsetType = UNSET
+    children_total: Count | UnsetType = UNSET
+    children: list[TreeNode] | UnsetType = UNSET
+
+
+@attrs.frozen
+class Operation:
+    """What an operator has asked for; it is done after the answer."""
+
+    path: str
+    action: Literal["restart", "stop", "start", "reload", "crash"]
