@@ -163,6 +163,11 @@ class Hub(Registry):
             return topic.offset + 1, 0
         return topic.history.first or topic.offset + 1, topic.history.room
 
+    def position(self, name: str) -> Cursor | None:
+        """Where *name* stands: its epoch, and the offset of its last message; None if it does not exist now."""
+        topic = self._catalogue.find(name)
+        return None if topic is None else Cursor(topic.epoch, topic.offset)
+
     def wanted(self, name: str) -> bool:
         """Whether what is published on *name* reaches anybody, now or when they come back."""
         topic = self._catalogue.find(name)

@@ -8,15 +8,17 @@ from quart import Quart
 from quart_trio import QuartTrio
 
 from realtime.transport.asgi import WebsocketConnection
-from realtime.web import dashboard, errors, events, guard, listings, metrics, sockets, status, tasks
+from realtime.transport.event_stream import HTTPConnection
+from realtime.web import dashboard, errors, events, guard, listings, metrics, sockets, sse, status, tasks
 from realtime.web.backend import KEY, Backend
 
-BLUEPRINTS: Final = tuple(each.blueprint for each in (events, listings, metrics, sockets, status, tasks))
+BLUEPRINTS: Final = tuple(each.blueprint for each in (events, listings, metrics, sockets, sse, status, tasks))
 
 
 class Application(QuartTrio):
     """Quart on Trio, with a handler's failure told to a WebSocket's client as such (1011)."""
 
+    asgi_http_class = HTTPConnection
     asgi_websocket_class = WebsocketConnection
 
     async def handle_user_exception(self, error: Exception | BaseExceptionGroup[BaseException]) -> Any:

@@ -59,7 +59,7 @@ async def supervisors() -> None:
     if tree is None:
         await _send_away(CloseCode.RESTART, STARTING)
     else:
-        show = partial(_send_tree, tree, tracebacks=backend().settings.server.debug)
+        show = partial(send_tree, tree, tracebacks=backend().settings.server.debug)
         await _serve((SUPERVISORS,), _understand_fixed, begin=show)
 
 
@@ -76,10 +76,10 @@ async def task(task_id: str) -> None:
     topic = topic_of(task_id)
     if backend().hub.knows(topic):
         await _serve(
-            (topic,), _understand_fixed, begin=partial(_watch, backend(), task_id), heartbeat=messages.heartbeat
+            (topic,), _understand_fixed, begin=partial(watch, backend(), task_id), heartbeat=messages.heartbeat
         )
     else:
-        await _tell_outcome(record)
+        await _serve_outcome(record)
 
 
 @blueprint.websocket("/ws/<session_id>")
@@ -168,7 +168,7 @@ async def _open(state: Backend, session: str | None, heartbeat: Callable[[], byt
     wire = await open_wire(websocket, write_timeout=settings.server.write_timeout)
     extensions: Mapping[str, Any] = websocket.scope.get("extensions") or {}
     return Connection(
-        _unused_id(state.hub, extensions.get(CONNECTION)),
+        unused_id(state.hub, extensions.get(CONNECTION)),
         wire,
         session=session,
         outbox=Outbox(settings.delivery.mailbox_messages, settings.delivery.mailbox_bytes),
@@ -177,28 +177,37 @@ async def _open(state: Backend, session: str | None, heartbeat: Callable[[], byt
     )
 
 
-def _watch(state: Backend, task_id: str, connection: Connection, _subscription: Subscription) -> None:
+def watch(state: Backend, task_id: str, connection: Connection, _subscription: Subscription) -> None:
     """The topic has sent the current state; its end closes the connection, at once if that is past."""
     record = state.tasks.watch(task_id, connection)
     if record is None or record.ended:
         connection.close(CloseCode.NORMAL, "" if record is None else record.state)
 
 
-async def _tell_outcome(record: TaskRecord) -> None:
-    """Of a task of long ago: its topic is gone, so this one subscriber gets an epoch of its own."""
+async def _serve_outcome(record: TaskRecord) -> None:
     connection = await _open(backend(), None)
+    tell_outcome(record, connection)
+    await connection.run(_ignore)
+
+
+def tell_outcome(record: TaskRecord, connection: Connection) -> None:
+    """Of a task of long ago: its topic is gone, so this one subscriber gets an epoch of its own."""
     topic, (type_, data) = topic_of(record.task_id), record.to_message()
-    connection.reply(messages.subscribed(topic, f"ended.{record.task_id}", 0))
+    connection.reply(messages.subscribed(topic, epoch_of_outcome(record), 0))
     connection.reply(messages.published(type_, topic, 1, data))
     connection.close(CloseCode.NORMAL, record.state)
-    await connection.run(_ignore)
+
+
+def epoch_of_outcome(record: TaskRecord) -> str:
+    """In which the one message is numbered that tells how a task of long ago ended."""
+    return f"ended.{record.task_id}"
 
 
 async def _ignore(_message: str | bytes) -> None:
     """For a client that is being sent away."""
 
 
-def _unused_id(hub: Hub, of_transport: str | None) -> str:
+def unused_id(hub: Hub, of_transport: str | None) -> str:
     """The id that the transport's log lines bear, if there is one and it is free; else one that begins with it."""
     if of_transport is None:  # another server than ours
         return secrets.token_hex(8)
@@ -206,7 +215,7 @@ def _unused_id(hub: Hub, of_transport: str | None) -> str:
     return of_transport if hub.get(of_transport) is None else f"{of_transport}-{secrets.token_hex(4)}"
 
 
-def _send_tree(tree: Tree, connection: Connection, subscription: Subscription, *, tracebacks: bool) -> None:
+def send_tree(tree: Tree, connection: Connection, subscription: Subscription, *, tracebacks: bool) -> None:
     """The root node; its offset is that of the last change before it."""
     node = node_to_wire(tree.snapshot(), tracebacks=tracebacks)
     connection.reply(messages.published("snapshot", subscription.topic, subscription.offset, node))
