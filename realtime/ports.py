@@ -24,6 +24,10 @@ class StoreStopped(StoreError):
     """The store is not running, and nobody promised that it will again. Nothing was stored."""
 
 
+class StoreBusy(StoreError):
+    """Too many events wait to be stored. Nothing was stored."""
+
+
 class AppendFailed(StoreError):
     """An event was not acknowledged; the cause says why.
 
@@ -205,6 +209,17 @@ class EventStore(abc.ABC):
         Raises:
           StoreStopped: the store is not running; nothing was stored.
           AppendFailed: the event could not be stored, for the reason in ``__cause__``.
+        """
+
+    @abc.abstractmethod
+    def append_from_thread(self, event: NewEvent, *, timeout: float) -> StoredEvent:
+        """As `append`, from any thread but the event loop's; blocks for at most *timeout* seconds.
+
+        Raises:
+          TimeoutError: it may still be stored.
+          StoreBusy: too many events wait to be stored; nothing was stored.
+          StoreStopped, AppendFailed: as `append`.
+          RuntimeError: this is the loop's own thread.
         """
 
     @abc.abstractmethod

@@ -15,6 +15,7 @@ from realtime.policy.retention import Retention
 from realtime.ports import EventStore, NewEvent, StoredEvent, StoreError, StoreStatistics, StoreStopped
 from realtime.storage.medium import MAX_RETIRED, Draft, Opened
 from realtime.storage.queue import MAX_QUEUED, CommitQueue, Waiting
+from realtime.storage.threads import ThreadDoor
 
 MAX_BATCH = 512
 """Events in one transaction: beyond this the one sync it needs is a small part of its time, and latency grows."""
@@ -50,6 +51,7 @@ class CommittingStore(EventStore):
         self._clock = clock
         self._max_batch = max_batch
         self._queue = CommitQueue(max_queued, clock)
+        self._door = ThreadDoor(self._queue)
         self._running = False
         self._readable = False
         self._epoch: str | None = None
@@ -104,6 +106,10 @@ class CommittingStore(EventStore):
         waiting = await self._queue.add(event)
         return await waiting.result()
 
+    def append_from_thread(self, event: NewEvent, *, timeout: float) -> StoredEvent:
+        """See `EventStore.append_from_thread`."""
+        return self._door.append(event, timeout)
+
     def statistics(self) -> StoreStatistics:
         """See `EventStore.statistics`."""
         return StoreStatistics(
@@ -136,6 +142,7 @@ class CommittingStore(EventStore):
         if self._running:
             raise RuntimeError("the store is running already: one child at a time")
         self._running = True
+        self._door.open()
         try:
             await self._start()
             task_status.started(self)

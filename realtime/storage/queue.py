@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from realtime.policy.ulid import UlidSequence
-from realtime.ports import AppendFailed, NewEvent, StoredEvent, StoreStopped
+from realtime.ports import AppendFailed, NewEvent, StoreBusy, StoredEvent, StoreStopped
 from realtime.storage.medium import Draft
 
 MAX_QUEUED = 1024
@@ -22,6 +22,7 @@ class Waiting:
     """An event in the queue, and its creator who waits for what becomes of it."""
 
     draft: Draft
+    _on_settled: Callable[[StoredEvent | Exception], object] | None = None
     _done: trio.Event = attrs.field(factory=trio.Event, init=False)
     _outcome: StoredEvent | Exception | None = attrs.field(default=None, init=False)
 
@@ -29,16 +30,24 @@ class Waiting:
         """Wake the creator, if it still waits."""
         self._outcome = outcome
         self._done.set()
+        if self._on_settled is not None:
+            self._on_settled(outcome if isinstance(outcome, StoredEvent) else self._failure(outcome))
 
     async def result(self) -> StoredEvent:
         """Wait until the event is settled, and return it or raise why it is not stored."""
         await self._done.wait()
         if isinstance(self._outcome, StoredEvent):
             return self._outcome
-        if isinstance(self._outcome, StoreStopped):
-            raise StoreStopped(*self._outcome.args)
+        assert self._outcome is not None
+        raise self._failure(self._outcome)
+
+    def _failure(self, outcome: Exception) -> Exception:
+        if isinstance(outcome, StoreStopped):
+            return StoreStopped(*outcome.args)
         # One exception per creator: the cause may be shared by a whole batch.
-        raise AppendFailed(self.draft.event_id) from self._outcome
+        failure = AppendFailed(self.draft.event_id)
+        failure.__cause__ = outcome
+        return failure
 
 
 class CommitQueue:
@@ -74,9 +83,26 @@ class CommitQueue:
         except StoreStopped:
             self._slots.release()
             raise
+        return self._enqueue(event)
+
+    def add_nowait(self, event: NewEvent, on_settled: Callable[[StoredEvent | Exception], object]) -> None:
+        """Queue *event* and have *on_settled* called with what becomes of it, which must not raise.
+
+        Raises StoreStopped while not `accepting`, StoreBusy while there is no room.
+        """
+        self._check()
+        try:
+            self._slots.acquire_nowait()
+        except trio.WouldBlock:
+            raise StoreBusy(f"{self.capacity} events wait to be stored already; try again in a moment") from None
+        self._enqueue(event, on_settled)
+
+    def _enqueue(
+        self, event: NewEvent, on_settled: Callable[[StoredEvent | Exception], object] | None = None
+    ) -> Waiting:
         # The id is made here and not before the wait, so that ids, queue and offsets have one order.
         now_ms = int(self._clock() * 1000)
-        waiting = Waiting(Draft(event, self._ids.next(now_ms, secrets.randbits), now_ms))
+        waiting = Waiting(Draft(event, self._ids.next(now_ms, secrets.randbits), now_ms), on_settled)
         self._waiting.append(waiting)
         self._filled.set()
         return waiting

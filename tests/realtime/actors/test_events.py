@@ -1,10 +1,14 @@
+import attrs
 import pytest
 import structlog
 import trio
 from trio.testing import assert_checkpoints
 
-from realtime.actors.events import EventManager
+from realtime.actors.events import EventManager, event_type, open_events
 from realtime.fields import BadField
+from realtime.policy.pages import Cursor
+from realtime.policy.selection import Selection
+from realtime.policy.typed import GenericEvent
 from realtime.ports import EventQuery, NewEvent, StoreStopped
 from realtime.storage.memory import MemoryStore
 
@@ -118,3 +122,140 @@ async def test_without_a_running_store_nothing_is_created():
     with pytest.raises(StoreStopped):
         await manager.create_event(type="t")
     assert published == []
+
+
+# --- classes of events -----------------------------------------------------------------------------------------------
+
+
+@event_type("door_opened", severity="warning")
+@attrs.frozen
+class DoorOpened:
+    door: int
+    by: str | None = None
+
+
+async def test_an_instance_of_a_class_is_stored_and_decoded_as_the_same(store):
+    manager = EventManager(store, types=[DoorOpened])
+    stored = await manager.create_event(DoorOpened(7, by="me"), source="hall", tags=["x"])
+    assert (stored.type, stored.data, stored.severity) == ("door_opened", {"door": 7, "by": "me"}, "warning")
+    assert (stored.source, stored.tags) == ("hall", ("x",))
+    assert manager.decode(await store.get(stored.event_id)) == DoorOpened(7, by="me")
+
+
+async def test_a_severity_of_ones_own_wins_over_the_class(store):
+    manager = EventManager(store, types=[DoorOpened])
+    assert (await manager.create_event(DoorOpened(7), severity="critical")).severity == "critical"
+
+
+@pytest.mark.parametrize("how", ["fields", "new", "generic"])
+async def test_nobody_can_create_an_event_that_does_not_fit_its_class(store, how):
+    manager = EventManager(store)
+    manager.register(DoorOpened)
+    with pytest.raises(BadField) as caught:
+        if how == "fields":
+            await manager.create_event(type="door_opened", data={"door": "seven"})
+        elif how == "new":
+            await manager.create_event(NewEvent("door_opened", {"door": "seven"}))
+        else:
+            await manager.create_event(GenericEvent("door_opened", {"door": "seven"}))
+    assert caught.value.field == "data.door"
+    assert store.statistics().appended == 0
+
+
+async def test_a_generic_event_may_have_any_type(store):
+    manager = EventManager(store, types=[DoorOpened])
+    stored = await manager.create_event(GenericEvent("window", {"open": True}), tags=["x"])
+    assert manager.decode(stored) == GenericEvent("window", {"open": True})
+
+
+async def test_what_is_no_event_is_refused(store):
+    manager = EventManager(store)
+    with pytest.raises(TypeError, match="DoorOpened is not registered"):
+        await manager.create_event(DoorOpened(1))
+    with pytest.raises(TypeError, match="not registered"):
+        await manager.create_event("door_opened")
+    with pytest.raises(TypeError, match="says everything itself"):
+        await manager.create_event(NewEvent("t"), severity="error")
+    with pytest.raises(TypeError, match="says its type"):
+        await manager.create_event(GenericEvent("t"), type="u")
+    assert store.statistics().appended == 0
+
+
+# --- threads and receivers -------------------------------------------------------------------------------------------
+
+
+async def test_an_event_from_a_thread_is_checked_logged_counted_and_published(store):
+    published = []
+    manager = EventManager(store, published.append, types=[DoorOpened])
+    with structlog.testing.capture_logs() as logs:
+        stored = await trio.to_thread.run_sync(lambda: manager.create_event_from_thread(DoorOpened(3), source="hall"))
+    assert published == [stored]
+    assert [log["event_id"] for log in logs] == [stored.event_id]
+    assert manager.statistics().created == 1
+    with pytest.raises(BadField, match=r"data\.door"):
+        await trio.to_thread.run_sync(lambda: manager.create_event_from_thread(type="door_opened"))
+
+
+async def test_a_subscriber_receives_what_it_wants_from_now_on(store):
+    manager = EventManager(store)
+    await manager.create_event(type="a")
+    with manager.subscribe(Selection(types=("a",))) as events:
+        stored = [await manager.create_event(type=type) for type in "aba"]
+        assert [await events.receive(), await events.receive()] == [stored[0], stored[2]]
+        with pytest.raises(trio.WouldBlock):
+            events.receive_nowait()
+    assert store.on_commit == []
+    with pytest.raises(trio.EndOfChannel):
+        events.receive_nowait()
+
+
+@pytest.mark.parametrize(("overflow", "kept"), [("drop_oldest", "cd"), ("drop_newest", "ab")])
+async def test_a_slow_subscriber_loses_events_and_holds_up_no_commit(store, overflow, kept):
+    manager = EventManager(store)
+    with manager.subscribe(capacity=2, overflow=overflow) as events:
+        for type in "abcd":
+            await manager.create_event(type=type)
+        assert [events.receive_nowait().type for _ in "12"] == list(kept)
+        assert events.statistics().dropped == 2
+
+
+@pytest.mark.parametrize("overflow", ["wait", "refuse"])
+async def test_a_subscriber_for_whom_a_commit_would_wait_is_refused(store, overflow):
+    with pytest.raises(ValueError, match="overflow"), EventManager(store).subscribe(overflow=overflow):
+        raise AssertionError("never reached")
+
+
+async def test_whoever_follows_loses_nothing(store):
+    manager = EventManager(store)
+    with manager.follow() as follower:
+        stored = [await manager.create_event(type=type) for type in "abcd"]
+        assert await follower.receive_batch() == tuple(stored)
+    with manager.follow(after=Cursor(store.epoch, 3)) as follower:
+        assert await follower.receive_batch() == (stored[3],)
+
+
+# --- alone -----------------------------------------------------------------------------------------------------------
+
+
+async def test_any_trio_program_can_keep_events(tmp_path):
+    async with open_events(tmp_path / "events.db", types=[DoorOpened]) as events:
+        await events.create_event(DoorOpened(7))
+    async with open_events(tmp_path / "events.db", types=[DoorOpened]) as events:
+        (stored,) = (await events.store.query(EventQuery())).events
+        assert events.decode(stored) == DoorOpened(7)
+    with pytest.raises(StoreStopped):
+        await events.create_event(DoorOpened(8))
+
+
+async def test_leaving_by_an_error_or_a_cancellation_commits_what_is_queued(tmp_path):
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="ours")):
+        async with open_events(tmp_path / "events.db") as events:
+            await events.create_event(type="a")
+            raise RuntimeError("ours")
+    with trio.CancelScope() as scope:
+        async with open_events(tmp_path / "events.db") as events:
+            await events.create_event(type="b")
+            scope.cancel()
+            await trio.sleep_forever()
+    async with open_events(tmp_path / "events.db") as events:
+        assert [event.type for event in (await events.store.query(EventQuery())).events] == ["a", "b"]
