@@ -24,7 +24,8 @@ def definitions(shapes: Iterable[Any], prefix: str, *, closed: Collection[Any] =
     """
     wanted = list(dict.fromkeys(shapes))
     _, found = msgspec.json.schema_components(wanted, ref_template=prefix + "{name}")
-    schemas: dict[str, Schema] = dict(found)
+    # Defaults are as Python has them, a tuple among them.
+    schemas: dict[str, Schema] = msgspec.json.decode(msgspec.json.encode(found))
     for schema in schemas.values():
         if "description" in schema:
             schema["description"] = inspect.cleandoc(schema["description"]).partition("\n\nAttributes:")[0]
