@@ -162,9 +162,14 @@ def build_first(cls: type[T], values: Mapping[str, object]) -> T:
 
 @functools.cache
 def _fields(cls: type) -> dict[str, "tuple[attrs.Attribute[Any], Any]"]:
-    # Without what `msgspec.Meta` says for the documents: the validators say it with better words.
-    hints = typing.get_type_hints(cls)
-    return {field.alias or field.name: (field, hints[field.name]) for field in attrs.fields(cls) if field.init}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    # Where a validator enforces what `msgspec.Meta` says for the documents, its words are the better ones.
+    plain = typing.get_type_hints(cls)
+    return {
+        field.alias or field.name: (field, (hints if field.validator is None else plain)[field.name])
+        for field in attrs.fields(cls)
+        if field.init
+    }
 
 
 def _convert(name: str, value: object, hint: Any, dec_hook: Callable[[type, Any], Any] | None) -> Any:
