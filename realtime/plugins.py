@@ -20,6 +20,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from realtime.actors.access import Access
 from realtime.actors.broadcaster import RESTART
 from realtime.actors.declared import children_of
 from realtime.actors.events import EventManager
@@ -49,6 +50,7 @@ class Services:
     events: EventManager
     tasks: TaskManager
     settings: Settings
+    access: Access
 
 
 def look_beside(config: Path | None) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 import trio
 
+from realtime.actors.access import Access
 from realtime.actors.commands import command_job
 from realtime.actors.events import EventManager
 from realtime.actors.heartbeat import Heartbeat
@@ -66,11 +67,13 @@ class System:
         beat = self.settings.heartbeat
         heartbeat = Heartbeat(self.hub, interval=beat.interval, pong_timeout=beat.pong_timeout)
         feed = ChildSpec("supervisors", self.feed.run, backoff=RETRY)
+        access = self.backend.access
         return SupervisorSpec(
             [
                 ChildSpec("store", self.run_store, shutdown=STORE_SHUTDOWN, backoff=RETRY),
                 ChildSpec("backplane", self.backplane.run, backoff=RETRY),
                 ChildSpec("hub", self.run_hub, backoff=RETRY),
+                *([ChildSpec("access", access.run, backoff=RETRY)] if access.recognises else []),
                 *(() if listener is None else self.serving(app, listener)),
                 ChildSpec("jobs", DynamicSupervisorSpec(), ref=self.jobs),
                 ChildSpec("heartbeat", heartbeat.run, backoff=RETRY),
@@ -157,9 +160,10 @@ def build(settings: Settings) -> System:
     tasks = TaskManager(hub, history, jobs)
     for name, command in settings.jobs.items():
         tasks.register(command_job(name, command, folder=settings.folder))
-    backend = Backend(settings, hub, store, events, tasks, admin_token=read_admin_token(settings))
+    access = Access.from_settings(settings)
+    backend = Backend(settings, hub, store, events, tasks, access)
     feed = SupervisorFeed(hub, lambda: backend.tree, tracebacks=settings.server.debug)
-    services = Services(hub, store, events, tasks, settings)
+    services = Services(hub, store, events, tasks, settings, access)
     actors = load_children(services)
     return System(settings, hub, store, backplane, history, jobs, backend, services, feed, actors)
 
@@ -173,8 +177,6 @@ def refuse_unsupported(settings: Settings) -> None:
     problems = []
     if settings.engine.url != "local":
         problems.append("engine.url: only 'local' is supported in this version")
-    if settings.auth.tokens_file is not None:
-        problems.append("auth.tokens_file: client tokens are not supported in this version")
     for name, rule in settings.topics.items():
         if rule.publish not in (None, "server"):
             problems.append(f"topics.\"{name}\".publish: only 'server' is supported in this version")
@@ -184,21 +186,3 @@ def refuse_unsupported(settings: Settings) -> None:
         problems.append(f"actors.{SUPERVISORS}: this id is taken by what tells of the tree; choose another")
     if problems:
         raise SettingsError(problems)
-
-
-def read_admin_token(settings: Settings) -> str | None:
-    """The token of ``auth.admin_token_file``; None without one.
-
-    Raises:
-      SettingsError: the file cannot be read or is empty.
-    """
-    path = settings.auth.admin_token_file
-    if path is None:
-        return None
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"auth.admin_token_file: {path} cannot be read: {error}"]) from error
-    if not token:
-        raise SettingsError([f"auth.admin_token_file: {path} is empty"])
-    return token

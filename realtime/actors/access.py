@@ -11,9 +11,9 @@ import importlib
 import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 import structlog
@@ -48,6 +48,13 @@ _WHAT: Final[Mapping[Action, str]] = {
     "call": "calling methods",
     "operate": "operator actions",
 }
+
+
+class Headers(Protocol):
+    """What has the headers of a request: a mapping, or a framework's own class."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Names and values."""
 
 
 class SignInUnavailable(Exception):
@@ -117,11 +124,11 @@ class Access:
     @property
     def recognises(self) -> bool:
         """Whether there is anything to sign in with; if not, all are anonymous, whatever they send."""
-        return bool(self._known.tokens) or self._known.signed is not None or self._hook is not None
+        return self._auth.recognises or self._hook is not None
 
     # --- who ---
 
-    async def identify(self, headers: Mapping[str, str], offered: Sequence[str] = ()) -> Principal:
+    async def identify(self, headers: Headers, offered: Sequence[str] = ()) -> Principal:
         """Whose a request is; `ANONYMOUS` if it brings nothing that says so. Not a checkpoint without ``auth.use``.
 
         Args:

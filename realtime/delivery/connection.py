@@ -24,9 +24,11 @@ from realtime import messages
 from realtime.delivery import frames
 from realtime.delivery.frames import Frame
 from realtime.delivery.outbox import ABORTING, Outbox
+from realtime.delivery.refusals import Refusals
 from realtime.delivery.wire import DIRECT_BYTES, PeerClosed, PeerMisbehaved, Wire, WriteStalled
 from realtime.messages import CloseCode
 from realtime.policy import closing, limits
+from realtime.policy.access import ANONYMOUS, Principal
 
 # Seconds for what waits before an orderly close: a minute's figures on a slow line, and half of a drain at
 # most.
@@ -68,6 +70,7 @@ class ConnectionStatistics:
 
     id: str
     session: str | None
+    principal: str | None
     address: str
     topics: tuple[str, ...]
     queued_messages: int
@@ -100,6 +103,8 @@ class Connection:
         "id",
         "number",
         "outbox",
+        "principal",
+        "refusals",
         "session",
         "topics",
         "wire",
@@ -114,10 +119,14 @@ class Connection:
         outbox: Outbox | None = None,
         max_inbound_per_second: int = 50,
         heartbeat_message: Callable[[], bytes] = messages.ping,
+        principal: Principal = ANONYMOUS,
+        refusals: Refusals | None = None,
     ) -> None:
         self.id = id
         self.wire = wire
         self.session = session
+        self.principal = principal
+        self.refusals = refusals
         self.address = wire.address
         self.outbox = Outbox() if outbox is None else outbox
         self.heartbeat_message = heartbeat_message
@@ -307,6 +316,12 @@ class Connection:
         """Send *message*, encoded JSON, in order; it is never dropped. See `Outbox.reply` for *begins*."""
         self.outbox.reply(frames.text(message), begins=begins)
 
+    def refuse(self, code: str, message: str, *, topic: str | None = None, id: str | None = None) -> None:
+        """Answer with the error *code*, and count it; the connection and its subscriptions stay."""
+        if self.refusals is not None:
+            self.refusals.error(code)
+        self.reply(messages.error(code, message, topic=topic, id=id))
+
     def pong(self, timestamp: str | None = None) -> None:
         """Answer the client's ``ping`` message, ahead of what waits."""
         self.outbox.pong(frames.text(messages.pong(timestamp)))
@@ -318,7 +333,7 @@ class Connection:
     def reject(self, problem: str) -> None:
         """Answer a malformed message with the error ``bad_message``; after too many of them close with 4400."""
         logger.warning("bad_message", connection_id=self.id, problem=problem)
-        self.reply(messages.error("bad_message", problem))
+        self.refuse("bad_message", problem)
         if not self._bad.allow(trio.current_time()):
             self.close(CloseCode.TOO_MANY_BAD_MESSAGES, "too many bad messages")
 
@@ -351,6 +366,7 @@ class Connection:
         return ConnectionStatistics(
             id=self.id,
             session=self.session,
+            principal=self.principal.name,
             address=self.address,
             topics=tuple(self.topics),
             queued_messages=outbox.queued_messages,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from typing import Literal
 
 import attrs
 from quart import current_app
 
+from realtime.actors.access import Access
 from realtime.actors.events import EventManager
 from realtime.actors.tasks import TaskManager
 from realtime.delivery.hub import Hub
+from realtime.delivery.refusals import Refusals
 from realtime.policy import closing
 from realtime.ports import EventStore
 from realtime.settings import Settings
@@ -35,19 +36,13 @@ class Backend:
     store: EventStore
     events: EventManager
     tasks: TaskManager
+    access: Access
+    refusals: Refusals = attrs.field(factory=Refusals)
     tree: Tree | None = None
     phase: Literal["starting", "serving", "draining"] = "starting"
-    admin_token: str | None = attrs.field(default=None, repr=False)
     absence: float = closing.RESTART
     restarts: int = 0
     began: float = attrs.field(factory=time.monotonic)
-
-    def is_admin(self, authorization: str | None) -> bool:
-        """Whether *authorization* (the header) carries the admin token; compared in constant time."""
-        if self.admin_token is None or authorization is None:
-            return False
-        scheme, _, token = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.admin_token.encode())
 
 
 def backend() -> Backend:

@@ -12,6 +12,7 @@ import attrs
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from realtime.web.access import open_to_all
 from realtime.web.errors import ApiError
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -60,10 +61,12 @@ def register(app: QuartTrio, *, debug: bool) -> None:
     page = Asset(body, _TYPES[".html"])
 
     @app.get("/")
+    @open_to_all
     async def dashboard() -> Response:
         return await _answer(page)
 
     @app.get("/static/<path:name>")
+    @open_to_all
     async def static(name: str) -> Response:
         if name not in assets:
             raise ApiError(404, "there is no such file")

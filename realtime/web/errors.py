@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import structlog
-from quart import Quart, Response, has_websocket_context, request, websocket
+from quart import Quart, Response, current_app, has_websocket_context, request, websocket
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import WebsocketMismatch
 
 from realtime.fields import BadField, shown
 from realtime.messages import encode
 from realtime.ports import AppendFailed, StoreError, StoreStopped
+from realtime.web.backend import KEY
 
 logger = structlog.get_logger("realtime.web")
 
@@ -70,7 +71,8 @@ def error_response(
     details: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """An error in the one form that all errors have."""
+    """An error in the one form that all errors have; counted."""
+    current_app.extensions[KEY].refusals.http(code)
     return json_response({"error": {"code": code, "message": message, "details": details or {}}}, status, headers)
 
 

@@ -9,6 +9,7 @@ from quart import Blueprint, Response, request
 
 from realtime.fields import decode_object, shown
 from realtime.ports import EventQuery, NewEvent
+from realtime.web.access import demand, needs
 from realtime.web.backend import backend
 from realtime.web.errors import SOON, ApiError, json_response
 from realtime.web.listings import query_parameters
@@ -34,6 +35,7 @@ async def json_body() -> bytes:
 
 
 @blueprint.post("/api/events")
+@needs("create_event")
 async def create() -> Response:
     """Store an event; 201 means that it is committed."""
     event = decode_object(await json_body(), NewEvent)
@@ -47,6 +49,7 @@ async def create() -> Response:
 @blueprint.get("/api/events")
 async def query() -> Response:
     """A page of events, oldest first."""
+    demand("subscribe", "events")
     page = await backend().store.query(EventQuery.from_params(query_parameters()))
     return json_response({"events": [event.to_wire() for event in page.events], "next": page.next})
 
@@ -54,6 +57,7 @@ async def query() -> Response:
 @blueprint.get("/api/events/<event_id>")
 async def get(event_id: str) -> Response:
     """One event."""
+    demand("subscribe", "events")
     event = await backend().store.get(event_id)
     if event is None:
         raise ApiError(404, f"there is no event {shown(event_id)}")

@@ -10,6 +10,7 @@ from quart import Quart, Request, Response, Websocket, request, websocket
 
 from realtime.fields import shown
 from realtime.policy.origins import host_allowed, origin_allowed
+from realtime.web.access import check_request
 from realtime.web.backend import backend
 from realtime.web.errors import ApiError
 
@@ -50,6 +51,7 @@ async def _check_request() -> None:
     # Ends with the request: each has a task, and so a context, of its own.
     structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(8))
     check(request, origin_matters=request.method in _UNSAFE or request.path.startswith("/sse/"))
+    await check_request()
 
 
 async def _check_websocket() -> None:

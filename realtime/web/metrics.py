@@ -56,6 +56,8 @@ def figures(state: Backend) -> Mapping[str, object]:
             "nodes": len(nodes),
         },
         "loop": {"tasks": loop.tasks_living, "runnable": loop.tasks_runnable},
+        "refusals": attrs.asdict(state.refusals.statistics()),
+        "access": attrs.asdict(state.access.statistics()),
     }
 
 

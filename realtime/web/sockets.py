@@ -28,9 +28,11 @@ from realtime.messages import (
     Unsubscribe,
     parse_client_message,
 )
+from realtime.policy import bearer
 from realtime.policy.pages import Cursor
 from realtime.policy.progress import TaskRecord
 from realtime.transport.asgi import CONNECTION, open_wire
+from realtime.web.access import admitted, may, principal, send_away
 from realtime.web.backend import Backend, backend
 from realtime.web.errors import ApiError
 from realtime.web.feed import TOPIC as SUPERVISORS
@@ -49,7 +51,8 @@ Understand = Callable[[Backend, Connection, ClientMessage], None]
 @blueprint.websocket("/ws/events")
 async def events() -> None:
     """Each event, as it is committed."""
-    await _serve(("events",), _understand_fixed)
+    if await admitted("events"):
+        await _serve(("events",), _understand_fixed)
 
 
 @blueprint.websocket("/ws/supervisors")
@@ -57,9 +60,9 @@ async def supervisors() -> None:
     """The whole tree once, then each change."""
     tree = backend().tree
     if tree is None:
-        await _send_away(CloseCode.RESTART, STARTING)
-    else:
-        show = partial(send_tree, tree, tracebacks=backend().settings.server.debug)
+        await send_away(CloseCode.RESTART, STARTING)
+    elif await admitted(SUPERVISORS):
+        show = partial(send_tree, tree, tracebacks=backend().settings.server.debug or may("operate"))
         await _serve((SUPERVISORS,), _understand_fixed, begin=show)
 
 
@@ -68,12 +71,14 @@ async def task(task_id: str) -> None:
     """A task's state, its progress and how it ended; then the connection is closed."""
     if not messages.is_task_id(task_id):
         raise ApiError(404, f"a task's id is {messages.ID_GRAMMAR}")
+    topic = topic_of(task_id)
+    if not await admitted(topic):
+        return
     try:
         record = await backend().tasks.get(task_id)
     except UnknownTask:
-        await _send_away(CloseCode.NO_SUCH_TASK, "no such task")
+        await send_away(CloseCode.NO_SUCH_TASK, "no such task")
         return
-    topic = topic_of(task_id)
     if backend().hub.knows(topic):
         await _serve(
             (topic,), _understand_fixed, begin=partial(watch, backend(), task_id), heartbeat=messages.heartbeat
@@ -87,13 +92,9 @@ async def session(session_id: str) -> None:
     """The clock from the start, and every topic that the client subscribes to."""
     if not messages.is_session_id(session_id):
         raise ApiError(404, f"a session's id is {messages.ID_GRAMMAR}, and no stream's name")
-    await _serve(("clock", f"session/{session_id}"), _understand_session, session=session_id)
-
-
-async def _send_away(code: int, reason: str) -> None:
-    """Accept, then close: a browser cannot read the status of a failed handshake."""
-    wire = await open_wire(websocket, write_timeout=backend().settings.server.write_timeout)
-    await wire.aclose(code, reason)
+    topic = f"session/{session_id}"
+    if await admitted(topic):
+        await _serve(("clock", topic), _understand_session, session=session_id)
 
 
 async def _serve(
@@ -137,17 +138,28 @@ async def _live(
         except BadMessage as problem:
             connection.reject(str(problem))
         else:
-            understand(state, connection, message)
+            # A pong is our own doing.
+            if isinstance(message, Pong) or state.access.within_rate(connection.principal):
+                understand(state, connection, message)
+            else:
+                connection.close(CloseCode.TOO_MANY_MESSAGES, "too many messages of this principal")
 
     state.hub.register(connection)
+    state.access.admit(connection, connection.principal, partial(connection.close, CloseCode.NOT_AUTHENTICATED))
     try:
         for topic in topics:
+            # Of a session the clock is but one part.
+            if not _allowed(state, connection, topic):
+                continue
             subscription = state.hub.subscribe(connection, topic, since)
             if begin is not None:
                 begin(connection, subscription)
         await connection.run(handle)
     finally:
+        state.access.release(connection)
         state.hub.drop(connection)
+        if connection.closed is not None and connection.closed.by == "server":
+            state.refusals.close(connection.closed.code)
 
 
 def asked_position(parameters: Mapping[str, str]) -> Cursor | None:
@@ -165,7 +177,8 @@ def asked_position(parameters: Mapping[str, str]) -> Cursor | None:
 
 async def _open(state: Backend, session: str | None, heartbeat: Callable[[], bytes] = messages.ping) -> Connection:
     settings = state.settings
-    wire = await open_wire(websocket, write_timeout=settings.server.write_timeout)
+    agreed = bearer.agreed(websocket.requested_subprotocols)
+    wire = await open_wire(websocket, subprotocol=agreed, write_timeout=settings.server.write_timeout)
     extensions: Mapping[str, Any] = websocket.scope.get("extensions") or {}
     return Connection(
         unused_id(state.hub, extensions.get(CONNECTION)),
@@ -174,6 +187,8 @@ async def _open(state: Backend, session: str | None, heartbeat: Callable[[], byt
         outbox=Outbox(settings.delivery.mailbox_messages, settings.delivery.mailbox_bytes),
         max_inbound_per_second=settings.delivery.max_inbound_per_second,
         heartbeat_message=heartbeat,
+        principal=principal(),
+        refusals=state.refusals,
     )
 
 
@@ -249,21 +264,32 @@ def _heartbeat(connection: Connection, message: ClientMessage) -> bool:
 
 def _not_supported(connection: Connection, message: ClientMessage, text: str) -> None:
     topic, id = getattr(message, "topic", None), getattr(message, "id", None)
-    connection.reply(messages.error("not_supported", text, topic=topic, id=id))
+    connection.refuse("not_supported", text, topic=topic, id=id)
+
+
+def _allowed(state: Backend, connection: Connection, topic: str) -> bool:
+    """Whether the client may subscribe to *topic*; if not, it has been told."""
+    if state.access.may(connection.principal, "subscribe", topic):
+        return True
+    why = state.access.explain(connection.principal, "subscribe", topic)
+    connection.refuse("not_allowed", why, topic=topic)
+    return False
 
 
 def _subscribe(state: Backend, connection: Connection, wanted: Subscribe) -> None:
     topic = wanted.topic
     since = None if wanted.epoch is None or wanted.offset is None else Cursor(wanted.epoch, wanted.offset)
     if topic.startswith("session/") and topic != f"session/{connection.session}":
-        connection.reply(messages.error("not_allowed", "this topic belongs to another session", topic=topic))
+        connection.refuse("not_allowed", "this topic belongs to another session", topic=topic)
+        return
+    if not _allowed(state, connection, topic):
         return
     try:
         state.hub.subscribe(connection, topic, since)
     except UnknownTopic as error:
-        connection.reply(messages.error("unknown_topic", str(error), topic=topic))
+        connection.refuse("unknown_topic", str(error), topic=topic)
     except TooManyTopics as error:
-        connection.reply(messages.error("too_many_topics", str(error), topic=topic))
+        connection.refuse("too_many_topics", str(error), topic=topic)
     else:
         logger.debug("subscribed", topic=topic)
 
@@ -273,4 +299,4 @@ def _unsubscribe(state: Backend, connection: Connection, topic: str) -> None:
         logger.debug("unsubscribed", topic=topic)
     else:
         text = f"there is no subscription to {topic!r}"
-        connection.reply(messages.error("not_subscribed", text, topic=topic))
+        connection.refuse("not_subscribed", text, topic=topic)

@@ -10,8 +10,10 @@ from quart import Blueprint, Response, request
 
 from realtime.fields import shown
 from realtime.policy.verdict import Verdict, health_verdict
+from realtime.web.access import demand, may, needs, open_to_all, principal
 from realtime.web.backend import backend
 from realtime.web.errors import SOON, ApiError, json_response
+from realtime.web.feed import TOPIC as SUPERVISORS
 from realtime.web.nodes import node_to_wire
 from supervisors import (
     ChildNotRunning,
@@ -47,12 +49,14 @@ def running_tree() -> Tree:
 @blueprint.get("/api/supervisors")
 async def root() -> Response:
     """The whole tree."""
+    demand("subscribe", SUPERVISORS)
     return _node(running_tree().snapshot())
 
 
 @blueprint.get("/api/supervisors/<path:path>")
 async def node(path: str) -> Response:
     """One node with what is below it."""
+    demand("subscribe", SUPERVISORS)
     return _node(_find(running_tree(), path))
 
 
@@ -61,7 +65,7 @@ def _node(node: Node) -> Response:
 
 
 def _may_see_tracebacks() -> bool:
-    return backend().settings.server.debug or backend().is_admin(request.headers.get("Authorization"))
+    return backend().settings.server.debug or may("operate")
 
 
 def _find(tree: Tree, path: str) -> Node:
@@ -92,19 +96,12 @@ async def crash(path: str) -> Response:
 
 
 @blueprint.post("/api/supervisors/<path:path>/<any(restart, stop, start):action>")
+@needs("operate")
 async def operate(path: str, action: str) -> Response:
     """Restart, stop or start a child; costs no budget."""
-    _demand_admin()
     tree = running_tree()
     actions = {"restart": tree.restart_child_soon, "stop": tree.stop_child_soon, "start": tree.start_again_soon}
     return _operate(action, path, lambda: actions[action](path))
-
-
-def _demand_admin() -> None:
-    if backend().admin_token is None:
-        raise ApiError(403, "operator actions need an admin token: set auth.admin_token_file")
-    if not backend().is_admin(request.headers.get("Authorization")):
-        raise ApiError(403, "operator actions need 'Authorization: Bearer <the admin token>'")
 
 
 def _operate(action: str, path: str, act: Callable[[], None]) -> Response:
@@ -114,7 +111,7 @@ def _operate(action: str, path: str, act: Callable[[], None]) -> Response:
         raise _nothing_at(path) from error
     except (ChildNotRunning, ChildRunning, ChildRestarting, WrongKind, SupervisorNotRunning) as error:
         raise ApiError(409, str(error)) from error
-    logger.info("operator_action", action=action, path=path, address=request.remote_addr)
+    logger.info("operator_action", action=action, path=path, address=request.remote_addr, principal=principal().name)
     return json_response({"path": path, "action": action}, 202)
 
 
@@ -148,6 +145,7 @@ def _sources_of_trouble(root: Node) -> list[Node]:
 
 
 @blueprint.get("/api/health")
+@open_to_all
 async def health() -> Response:
     """``ok`` and ``degraded`` are 200, ``failing`` is 503."""
     found = verdict()
@@ -156,6 +154,7 @@ async def health() -> Response:
 
 
 @blueprint.get("/api/health/live")
+@open_to_all
 async def live() -> Response:
     """503 only when the root is failing: then a restart of the process is what helps."""
     found = verdict()
@@ -163,6 +162,7 @@ async def live() -> Response:
 
 
 @blueprint.get("/api/health/ready")
+@open_to_all
 async def ready() -> Response:
     """503 while the process starts or drains: then clients are to be sent elsewhere."""
     found = verdict()

@@ -7,9 +7,10 @@ from typing import Any, Final
 import attrs
 from quart import Blueprint, Response
 
-from realtime.actors.tasks import AlreadyEnded, TooManyTasks, UnknownJob, UnknownTask
+from realtime.actors.tasks import AlreadyEnded, TooManyTasks, UnknownJob, UnknownTask, topic_of
 from realtime.fields import BadField, decode_object, shown
 from realtime.policy.checks import is_json_object
+from realtime.web.access import demand, may, needs
 from realtime.web.backend import backend
 from realtime.web.errors import ApiError, json_response
 from realtime.web.events import json_body
@@ -36,10 +37,11 @@ async def listing() -> Response:
     if "after" in parameters:
         raise BadField("after", "after is not known here; tasks are listed from the newest on, at most limit of them")
     tasks = await backend().tasks.newest(Page.from_params(parameters).limit)
-    return json_response({"tasks": [task.to_wire() for task in tasks]})
+    return json_response({"tasks": [task.to_wire() for task in tasks if may("subscribe", topic_of(task.task_id))]})
 
 
 @blueprint.post("/api/tasks")
+@needs("start_task")
 async def start() -> Response:
     """Start a job; 201 means that it runs, and will not be forgotten."""
     wanted = decode_object(await json_body(), NewTask)
@@ -55,6 +57,7 @@ async def start() -> Response:
 @blueprint.get("/api/tasks/<task_id>")
 async def get(task_id: str) -> Response:
     """One task."""
+    demand("subscribe", topic_of(task_id))
     try:
         task = await backend().tasks.get(task_id)
     except UnknownTask:
@@ -63,6 +66,7 @@ async def get(task_id: str) -> Response:
 
 
 @blueprint.delete("/api/tasks/<task_id>")
+@needs("cancel_task")
 async def cancel(task_id: str) -> Response:
     """Ask a task to end; 202 means that it was asked."""
     try:

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import trio
 
@@ -9,7 +7,7 @@ from realtime.plugins import PluginError
 from realtime.policy.closing import RESTART
 from realtime.sections import ActorSettings, Auth, Delivery, Engine, TopicRule
 from realtime.settings import BUNDLED_ACTORS, Settings, SettingsError
-from realtime.tree import STORE_SHUTDOWN, build, read_admin_token
+from realtime.tree import STORE_SHUTDOWN, build
 from realtime.web.app import create_app
 from supervisors import DynamicSupervisorSpec, StartError
 
@@ -163,7 +161,6 @@ async def test_that_takes_no_more_than_half_of_the_drain(monkeypatch, drain_wind
     ("settings", "said"),
     [
         ({"engine": Engine(url="redis://localhost")}, "engine.url: only 'local' is supported in this version"),
-        ({"auth": Auth(tokens_file=Path("x"))}, "auth.tokens_file: "),
         ({"topics": {"a/*": TopicRule(publish="anyone")}}, "topics.\"a/*\".publish: only 'server'"),
         ({"delivery": Delivery(max_topics_per_connection=1)}, "delivery.max_topics_per_connection must be at least 2"),
         ({"actors": {"supervisors": ActorSettings(use="x")}}, "actors.supervisors: this id is taken"),
@@ -177,7 +174,7 @@ def test_what_this_version_cannot_do_is_refused_rather_than_ignored(settings, sa
 
 
 def test_all_of_it_is_said_at_once():
-    settings = Settings(engine=Engine(url="redis://localhost"), auth=Auth(tokens_file=Path("x")))
+    settings = Settings(engine=Engine(url="redis://localhost"), delivery=Delivery(max_topics_per_connection=1))
     with pytest.raises(SettingsError) as refused:
         build(settings)
     assert len(refused.value.problems) == 2
@@ -199,13 +196,10 @@ def with_token_file(path):
     return make_settings(auth=Auth(admin_token_file=path))
 
 
-def test_without_a_file_there_is_no_token():
-    assert read_admin_token(make_settings()) is None
-
-
-def test_the_token_is_what_stands_in_the_file_without_the_end_of_its_line(tmp_path):
+async def test_the_token_is_what_stands_in_the_file_without_the_end_of_its_line(tmp_path):
     (tmp_path / "token").write_text(" open sesame\r\n")
-    assert read_admin_token(with_token_file(tmp_path / "token")) == "open sesame"
+    access = build(with_token_file(tmp_path / "token")).services.access
+    assert (await access.identify({"Authorization": "Bearer open sesame"})).name == "admin"
 
 
 def test_the_token_shows_nowhere(tmp_path):

@@ -8,7 +8,8 @@ from ..in_process import receive
 
 async def test_the_figures_stand_under_the_names_of_the_protocol(system):
     figures = await system.get("/api/metrics")
-    assert list(figures) == ["process", "connections", "messages", "topics", "store", "supervisors", "loop"]
+    contract = ["process", "connections", "messages", "topics", "store", "supervisors", "loop"]
+    assert list(figures) == [*contract, "refusals", "access"]
 
 
 async def test_the_process_is_this_one(system):
