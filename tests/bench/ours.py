@@ -19,6 +19,7 @@ from tests.bench.supervisors import (
     IDLE,
     calls_per_second,
     resident_bytes,
+    settled,
     sleeper,
 )
 
@@ -92,7 +93,7 @@ async def stop(child: Callable[[], Awaitable[None]] | type[Actor[int]]) -> float
     async with open_tree(SupervisorSpec([ChildSpec("pool", DynamicSupervisorSpec(), ref=children)])) as tree:
         for number in range(CROWD):
             children.start_child_nowait(ChildSpec(str(number), child, restart="temporary"))
-        await wait_all_tasks_blocked()
+        await settled()
         began = perf_counter()
         await tree.stop()
         return perf_counter() - began
