@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 import trio
@@ -32,6 +32,10 @@ class Stop:
 
     def __init__(self, export: Callable[[Actor[Any]], Awaitable[bool]] | None = None) -> None:
         self.export = export
+
+
+STOP: Final = Stop()
+"""The one that each is sent in an ordinary stop; for 100 000 actors at once, 100 000 objects less."""
 
 
 @attrs.frozen

@@ -79,12 +79,16 @@ class BaseSupervisor(Loop):
         """The task of *child* is over: report it, and deal with it in turn if nobody asked for it."""
         # Before the report, so that whoever looks at the tree on hearing of it sees a child that has just failed.
         child.exit_pending = not child.asked and (was_up or not self.waits_for_starts)
-        report_end(child, exit, was_up, self.context, self)
+        if self.context.watched:
+            report_end(child, exit, was_up, self.context, self)
         if child.exit_pending:
             self.post(ChildExit(child, child.attempt))
 
     waits_for_starts = True
     """Whether the loop itself waits for each start, and so sees a failed one without being told."""
+
+    forgets_all = False
+    """Whether it forgets children that are down, whatever their restart type."""
 
     # --------------------------------------------------------------- decisions
 
@@ -215,9 +219,9 @@ class BaseSupervisor(Loop):
             child.cell.end()
         child.recovering = False
         child.failures = 0
-        if self.troubled.get(child.spec.id) is child:  # a newer child may have taken the id meanwhile
+        if self.troubled and self.troubled.get(child.spec.id) is child:  # a newer child may have taken the id meanwhile
             del self.troubled[child.spec.id]
-        if child.spec.restart == "temporary":
+        if self.forgets_all or child.spec.restart == "temporary":
             self._forget(child)
 
     def too_slow(self, child: Child) -> Exception:

@@ -71,7 +71,11 @@ class Boundary(ABC):
                 rest = None
         except BaseException as left:  # noqa: ASYNC103 - a group without the cancellation that was in it
             rest = left
-        exit, foreign = self._judge(rest, cancelled=scope.cancelled_caught)
+        foreign: BaseException | None = None
+        if rest is None:
+            exit = self._exit_without_error(cancelled=scope.cancelled_caught)
+        else:
+            exit, foreign = self._judge(rest)
         self._scope = self.task = None
         self._ended(exit)
         if foreign is None or foreign is error:
@@ -83,10 +87,8 @@ class Boundary(ABC):
         finally:
             foreign.__context__ = context
 
-    def _judge(self, error: BaseException | None, *, cancelled: bool) -> tuple[Exit, BaseException | None]:
-        """What it means that the attempt was left with *error*, if any, and what of that is not ours to keep."""
-        if error is None:
-            return self._exit_without_error(cancelled), None
+    def _judge(self, error: BaseException) -> tuple[Exit, BaseException | None]:
+        """What it means that the attempt was left with *error*, and what of that is not ours to keep."""
         if isinstance(error, Exception):
             return self._exit_of(error), None
         # KeyboardInterrupt, SystemExit, or a cancellation from outside the tree.  What came with them is ours: it
@@ -97,7 +99,7 @@ class Boundary(ABC):
         ours, foreign = divide(error)
         return (KILLED, error) if ours is None else (crashed(ours), foreign)
 
-    def _exit_without_error(self, cancelled: bool) -> Exit:
+    def _exit_without_error(self, *, cancelled: bool) -> Exit:
         if self.injected is not None:
             return crashed(self.injected)
         if cancelled or self._returns_when_asked:

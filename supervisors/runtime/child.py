@@ -19,7 +19,7 @@ from ..exits import Exit
 from ..policy.lifecycle import LifecycleEvent, State, advance
 from ..spec import BRUTAL_KILL, ChildSpec, keywords_wanted
 from ..tree import Blocked
-from .actor import Actor, Stop, run_actor
+from .actor import STOP, Actor, run_actor
 from .boundary import Boundary, only
 from .code import resolve
 from .ref import ACTORS, Cell, Ref, SupervisorRef
@@ -166,7 +166,8 @@ class Child(Boundary):
 
     def advance(self, event: LifecycleEvent) -> None:
         """Take *event* into the state machine.  A timer belongs to the state that it was set in."""
-        before, self.state = self.state, advance(self.state, event)
+        before = self.state
+        self.state = advance(before, event)
         if self.timer is not None and self.state != before:
             self.timer.cancel()
             self.timer = None
@@ -250,7 +251,7 @@ class Child(Boundary):
         elif self.supervisor is not None:
             self.supervisor.request_stop(deadline)
         elif self.cell is not None:
-            self.cell.send_control(Stop())
+            self.cell.send_control(STOP)
         elif self.stopping is not None:
             self.stopping.set()
         else:

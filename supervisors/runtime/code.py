@@ -56,20 +56,31 @@ class NewCode:
 
     def install(self) -> None:
         """Let the module take its place, in :data:`sys.modules` and in its package."""
-        sys.modules[self.module.__name__] = self.module
-        package, _, last = self.module.__name__.rpartition(".")
-        if package in sys.modules:
-            setattr(sys.modules[package], last, self.module)
+        install(self.module)
+
+
+def install(module: ModuleType) -> None:
+    """Let *module* take the place of the one of its name, in :data:`sys.modules` and in its package."""
+    sys.modules[module.__name__] = module
+    package, _, last = module.__name__.rpartition(".")
+    if package in sys.modules:
+        setattr(sys.modules[package], last, module)
 
 
 def load(name: str) -> NewCode:
-    """Run the module of *name* anew from its source, as it is now.  Blocks for as long as that takes.
+    """Run the module of *name* anew, as :func:`run_anew` does."""
+    module_name, _, attribute = name.partition(":")
+    module = run_anew(module_name)
+    return NewCode(module, _within(module, attribute))
+
+
+def run_anew(module_name: str) -> ModuleType:
+    """Run a module anew from its source, as it is now, as a new object.  Blocks for as long as that takes.
 
     Raises:
       ImportError: it has no source.
       Exception: whatever the module raises.
     """
-    module_name, _, attribute = name.partition(":")
     spec = importlib.util.find_spec(module_name)
     if spec is None or not isinstance(spec.loader, SourceFileLoader):
         raise ImportError(f"{module_name} has no source to load it from", name=module_name)
@@ -79,7 +90,7 @@ def load(name: str) -> NewCode:
     code = spec.loader.source_to_code(spec.loader.get_data(path), path)
     linecache.checkcache(path)
     exec(code, module.__dict__)
-    return NewCode(module, _within(module, attribute))
+    return module
 
 
 @attrs.frozen

@@ -19,11 +19,13 @@ logger = logging.getLogger("supervisors")
 class TreeContext:
     """One per running tree."""
 
-    __slots__ = ("_hooks", "monitors", "random", "upgrades")
+    __slots__ = ("_hooks", "monitors", "random", "upgrades", "watched")
 
     def __init__(self, hook: Hook | None, random_: Callable[[], float] = random.random) -> None:
         # Never changed, only replaced: a hook may add or remove one while an event is told.
         self._hooks: tuple[Hook, ...] = () if hook is None else (hook,)
+        self.watched = bool(self._hooks)
+        """Whether anybody is told; if not, what happens for each of many children need not be put into words."""
         self.random = random_
         """A number in [0, 1), for jitter."""
         self.monitors: Monitors
@@ -34,15 +36,12 @@ class TreeContext:
     def add(self, hook: Hook) -> None:
         """Tell *hook* what happens from now on."""
         self._hooks = (*self._hooks, hook)
+        self.watched = True
 
     def remove(self, hook: Hook) -> None:
         """Tell it to *hook* no longer."""
         self._hooks = tuple(other for other in self._hooks if other is not hook)
-
-    @property
-    def watched(self) -> bool:
-        """Whether anybody is told; if not, what happens for each of many children need not be put into words."""
-        return bool(self._hooks)
+        self.watched = bool(self._hooks)
 
     def emit(self, event: Event) -> None:
         """Tell the hooks; one that raises is logged and never reaches a supervisor."""

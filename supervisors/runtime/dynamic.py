@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import math
+from collections import defaultdict
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Final
 
@@ -34,13 +36,11 @@ class _Pool(BaseSupervisor):
     async def _start_all(self) -> None:
         self.children.clear()
 
-    def _at_rest(self, child: Child) -> None:
-        super()._at_rest(child)
-        self._forget(child)
+    forgets_all = True
 
-    def _until(self, child: Child, deadline: float) -> float:
+    def _until(self, child: Child, now: float, deadline: float) -> float:
         allowed = 0.0 if child.spec.shutdown is BRUTAL_KILL else child.spec.shutdown
-        return min(trio.current_time() + allowed, deadline)
+        return min(now + allowed, deadline)
 
     async def _stop_all(self, deadline: float) -> None:
         """Announce it, ask all at once, then cancel each whose time is over."""
@@ -56,20 +56,25 @@ class _Pool(BaseSupervisor):
             raise failure
 
     async def _stop_together(self, deadline: float) -> None:
-        children = sorted(
-            ((self._until(child, deadline), child) for child in self.children.values() if child.alive),
-            key=lambda pair: pair[0],
-        )
-        # One event for all: to be woken for each of 100 000 children takes as long as their ends do.
-        self._leaving, self._all_gone = len(children), trio.Event()
-        why = f"stopped by supervisor {self.path or 'root'!r}"
-        for asked, (until, child) in enumerate(children, 1):
-            child.exit_pending = False
+        now = trio.current_time()
+        rounds: defaultdict[float, list[Child]] = defaultdict(list)
+        for child in reversed(self.children.values()):
             if child.alive:
-                child.ask(until, why)
-            if asked % ASKED_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
-        for until, group in groupby(children, key=lambda pair: pair[0]):
+                rounds[self._until(child, now, deadline)].append(child)
+        # One event for all: to be woken for each of 100 000 children takes as long as their ends do.
+        self._leaving, self._all_gone = sum(map(len, rounds.values())), trio.Event()
+        await self._ask_all(rounds)
+        if self._leaving:
+            with trio.move_on_at(min(rounds)):
+                await self._all_gone.wait()
+                return
+            await self._end_late(now, deadline)
+
+    async def _end_late(self, now: float, deadline: float) -> None:
+        """End those that were asked to stop at *now*, as the time of each is over."""
+        late = [(self._until(child, now, deadline), child) for child in self.children.values() if child.alive]
+        late.sort(key=lambda pair: pair[0])
+        for until, group in groupby(late, key=lambda pair: pair[0]):
             if self._leaving:
                 with trio.move_on_at(until):
                     await self._all_gone.wait()
@@ -77,7 +82,20 @@ class _Pool(BaseSupervisor):
                 if child.alive:
                     self.too_late(child, until, deadline)
         if self._leaving:
-            await wait_until_gone([child for _, child in children if child.alive], self.context)
+            await wait_until_gone([child for _, child in late if child.alive], self.context)
+
+    async def _ask_all(self, rounds: Mapping[float, list[Child]]) -> None:
+        """Ask those to stop who have the least time first; empties the lists, so that who has ended can be freed."""
+        why = f"stopped by supervisor {self.path or 'root'!r}"
+        for until in sorted(rounds):
+            children = rounds[until]
+            while children:
+                for child in children[: -ASKED_AT_ONCE - 1 : -1]:
+                    child.exit_pending = False
+                    if child.alive:
+                        child.ask(until, why)
+                del children[-ASKED_AT_ONCE:], child
+                await trio.lowlevel.checkpoint()
 
     def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
         """Report it, and count it among those that are waited for."""
@@ -194,7 +212,7 @@ class DynamicSupervisor(_Pool):
             return
         if child.state == "stopping":
             return  # with the time that it was given then
-        until = self._until(child, math.inf)
+        until = self._until(child, trio.current_time(), math.inf)
         child.ask(until, f"stopped by supervisor {self.path or 'root'!r}")
         if until != math.inf:
             self._at(until, child, "stop_deadline")

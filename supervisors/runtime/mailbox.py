@@ -158,7 +158,8 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
             self.urgent.append(value)
         else:
             self.urgent = [value]
-        self._wake()
+        if self._receiver is not None:
+            self._wake()
 
     def take_back(self, value: T) -> None:
         """Take this very control message out again; does nothing if it was received."""
@@ -248,8 +249,9 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         return Abort.SUCCEEDED
 
     def _wake(self) -> None:
-        if self._receiver is not None:
-            task, self._receiver = self._receiver, None
+        task = self._receiver
+        if task is not None:
+            self._receiver = None
             reschedule(task)
 
     def _drop(self, value: T) -> None:
@@ -270,11 +272,12 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
     def close(self) -> None:
         """Refuse further messages; waiting senders get :class:`trio.ClosedResourceError`.  The rest can be received."""
         self._closed = True
-        senders = self._senders or {}
-        for task in senders:
-            reschedule(task, outcome.Error(trio.ClosedResourceError()))
-        senders.clear()
-        self._wake()
+        if self._senders:
+            for task in self._senders:
+                reschedule(task, outcome.Error(trio.ClosedResourceError()))
+            self._senders.clear()
+        if self._receiver is not None:
+            self._wake()
 
     def reopen(self) -> None:
         """Accept messages again, for the next incarnation of an actor that had been stopped."""

@@ -141,9 +141,10 @@ class Cell(Mailbox[object]):
     def end(self) -> None:
         """Close the mailbox; calls that wait in it get :class:`~supervisors.ActorStopped`."""
         self.close()
-        for message in self.drain():
-            if isinstance(message, Call):
-                message.fail(ActorStopped(self.path))
+        if self.data or self.urgent:  # the senders have been told by closing it
+            for message in self.drain():
+                if isinstance(message, Call):
+                    message.fail(ActorStopped(self.path))
         if self.kept is not None:
             self.kept.ended()
 
