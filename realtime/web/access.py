@@ -8,17 +8,19 @@ too often; a WebSocket is accepted and then closed with 4401, 4403 or 4429, whic
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from quart import current_app, g, request, websocket
 
 from realtime.actors.access import SignInUnavailable
 from realtime.actors.credentials import NotAuthenticated
+from realtime.delivery.connection import Connection
 from realtime.messages import CloseCode
 from realtime.policy import bearer
 from realtime.policy.access import ANONYMOUS, Action, Principal
 from realtime.transport.asgi import open_wire
-from realtime.web.backend import backend
+from realtime.web.backend import Backend, backend
 from realtime.web.errors import SOON, ApiError
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -119,6 +121,23 @@ async def admitted(topic: str) -> bool:
         await send_away(CloseCode.TOO_MANY_MESSAGES, "too many connections and messages of this principal")
         return False
     return True
+
+
+def enter(state: Backend, connection: Connection) -> None:
+    """Count *connection* in; from now on it is closed with 4401 when its principal counts no more.
+
+    With `leave`, two functions and no context manager, which every idle connection would have to keep.
+    """
+    state.hub.register(connection)
+    state.access.admit(connection, connection.principal, partial(connection.close, CloseCode.NOT_AUTHENTICATED))
+
+
+def leave(state: Backend, connection: Connection) -> None:
+    """Count *connection* out."""
+    state.access.release(connection)
+    state.hub.drop(connection)
+    if connection.closed is not None and connection.closed.by == "server":
+        state.refusals.close(connection.closed.code)
 
 
 async def send_away(code: int, reason: str) -> None:

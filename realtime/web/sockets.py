@@ -19,6 +19,7 @@ from realtime.delivery.outbox import Outbox
 from realtime.delivery.topics import Subscription
 from realtime.fields import BadField, shown
 from realtime.messages import (
+    CLIENT_TYPES,
     BadMessage,
     ClientMessage,
     CloseCode,
@@ -32,8 +33,10 @@ from realtime.policy import bearer
 from realtime.policy.pages import Cursor
 from realtime.policy.progress import TaskRecord
 from realtime.transport.asgi import CONNECTION, open_wire
-from realtime.web.access import admitted, may, principal, send_away
+from realtime.web import stream_shapes
+from realtime.web.access import admitted, enter, leave, may, principal, send_away
 from realtime.web.backend import Backend, backend
+from realtime.web.described import streams
 from realtime.web.errors import ApiError
 from realtime.web.feed import TOPIC as SUPERVISORS
 from realtime.web.nodes import node_to_wire
@@ -49,6 +52,7 @@ Understand = Callable[[Backend, Connection, ClientMessage], None]
 
 
 @blueprint.websocket("/ws/events")
+@streams(sends=(stream_shapes.EventMessage, *stream_shapes.STREAM), receives=(Ping, Pong), query=stream_shapes.Position)
 async def events() -> None:
     """Each event, as it is committed."""
     if await admitted("events"):
@@ -56,6 +60,11 @@ async def events() -> None:
 
 
 @blueprint.websocket("/ws/supervisors")
+@streams(
+    sends=(stream_shapes.TreeSnapshot, stream_shapes.SupervisorEvent, *stream_shapes.STREAM),
+    receives=(Ping, Pong),
+    query=stream_shapes.Position,
+)
 async def supervisors() -> None:
     """The whole tree once, then each change."""
     tree = backend().tree
@@ -67,6 +76,15 @@ async def supervisors() -> None:
 
 
 @blueprint.websocket("/ws/tasks/<task_id>")
+@streams(
+    sends=(
+        *(stream_shapes.Progress, stream_shapes.Ended, stream_shapes.HeartbeatMessage),
+        *stream_shapes.STREAM,
+    ),
+    receives=(Ping, Pong),
+    path={"task_id": ("the task's id", "01JGFJJZ00D3C5Q9Z8Y7X6W5V4")},
+    query=stream_shapes.Position,
+)
 async def task(task_id: str) -> None:
     """A task's state, its progress and how it ended; then the connection is closed."""
     if not messages.is_task_id(task_id):
@@ -88,6 +106,11 @@ async def task(task_id: str) -> None:
 
 
 @blueprint.websocket("/ws/<session_id>")
+@streams(
+    sends=stream_shapes.SESSION,
+    receives=tuple(CLIENT_TYPES.values()),
+    path={"session_id": ("any name that its clients agree on; several connections may share it", "alice")},
+)
 async def session(session_id: str) -> None:
     """The clock from the start, and every topic that the client subscribes to."""
     if not messages.is_session_id(session_id):
@@ -144,8 +167,7 @@ async def _live(
             else:
                 connection.close(CloseCode.TOO_MANY_MESSAGES, "too many messages of this principal")
 
-    state.hub.register(connection)
-    state.access.admit(connection, connection.principal, partial(connection.close, CloseCode.NOT_AUTHENTICATED))
+    enter(state, connection)
     try:
         for topic in topics:
             # Of a session the clock is but one part.
@@ -156,10 +178,7 @@ async def _live(
                 begin(connection, subscription)
         await connection.run(handle)
     finally:
-        state.access.release(connection)
-        state.hub.drop(connection)
-        if connection.closed is not None and connection.closed.by == "server":
-            state.refusals.close(connection.closed.code)
+        leave(state, connection)
 
 
 def asked_position(parameters: Mapping[str, str]) -> Cursor | None:

@@ -13,7 +13,6 @@ from typing import Any, Final
 import attrs
 from quart import Blueprint, Response, request
 
-from realtime import messages
 from realtime.actors.tasks import UnknownTask
 from realtime.delivery.catalogue import UnknownTopic
 from realtime.delivery.connection import Connection
@@ -21,10 +20,12 @@ from realtime.delivery.outbox import Outbox
 from realtime.delivery.topics import Subscription
 from realtime.fields import shown
 from realtime.messages import CloseCode
+from realtime.policy.access import Principal
 from realtime.policy.pages import Cursor
 from realtime.policy.progress import TaskRecord
 from realtime.transport.asgi import CONNECTION
 from realtime.transport.event_stream import HEADERS, EventStreamResponse, EventStreamWire
+from realtime.web.access import demand, enter, leave, may, principal
 from realtime.web.backend import Backend, backend
 from realtime.web.errors import SOON, ApiError
 from realtime.web.feed import TOPIC as SUPERVISORS
@@ -46,6 +47,7 @@ async def stream(topic: str) -> Response:
 
     204, after which a browser does not come back, when it has seen the end of a task.
     """
+    demand("subscribe", topic)
     state = backend()
     since = last_seen(request.headers.get("Last-Event-ID"), request.args)
     follow = await _follow(state, topic, since)
@@ -57,7 +59,7 @@ async def stream(topic: str) -> Response:
         # Over HTTP/2 many streams share one connection, which alone was counted when it was accepted.
         raise ApiError(503, "there are too many connections; try again later", headers=LATER)
     extensions: Mapping[str, Any] = request.scope.get("extensions") or {}
-    live = partial(_live, state, unused_id(state.hub, extensions.get(CONNECTION)), follow)
+    live = partial(_live, state, unused_id(state.hub, extensions.get(CONNECTION)), follow, principal())
     return EventStreamResponse(
         live, since, address=_address(request.scope), write_timeout=state.settings.server.write_timeout
     )
@@ -117,7 +119,9 @@ async def _follow(state: Backend, topic: str, since: Cursor | None) -> _Topic | 
         return _Topic(topic, since)
     if state.tree is None:
         raise ApiError(503, "the server is starting; try again in a moment", headers=SOON)
-    return _Topic(topic, since, partial(send_tree, state.tree, tracebacks=state.settings.server.debug))
+    return _Topic(
+        topic, since, partial(send_tree, state.tree, tracebacks=state.settings.server.debug or may("operate"))
+    )
 
 
 async def _follow_task(state: Backend, topic: str, since: Cursor | None) -> _Topic | _Outcome | None:
@@ -137,14 +141,17 @@ def _unknown(topic: str) -> ApiError:
     return ApiError(404, f"topic {shown(topic)} is not known", code="unknown_topic")
 
 
-async def _live(state: Backend, id: str, follow: _Topic | _Outcome, wire: EventStreamWire) -> None:
+async def _live(state: Backend, id: str, follow: _Topic | _Outcome, whose: Principal, wire: EventStreamWire) -> None:
     """The connection, from its first message to its end; outside of any request."""
     delivery = state.settings.delivery
     outbox = Outbox(delivery.mailbox_messages, delivery.mailbox_bytes)
-    connection = Connection(id, wire, outbox=outbox, heartbeat_message=messages.ping)
-    with state.hub.registered(connection):
+    connection = Connection(id, wire, outbox=outbox, principal=whose, refusals=state.refusals)
+    enter(state, connection)
+    try:
         follow.start(state, connection)
         await connection.run(_nothing_comes)
+    finally:
+        leave(state, connection)
 
 
 def _nothing_comes(_message: str | bytes) -> None:
