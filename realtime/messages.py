@@ -8,6 +8,7 @@ import enum
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Annotated
 
 import attrs
 import msgspec
@@ -195,6 +196,14 @@ def _offset(_instance: object, field: "attrs.Attribute[int]", value: int) -> Non
         raise ValueError(f"{field.name} must be from 0 to 2**63 - 1, got {shown(value)}")
 
 
+# The same bounds for the documents that are made of these classes; the validators enforce them.
+TopicName = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}(/[A-Za-z0-9_.:-]{1,64})*$", max_length=MAX_TOPIC_LENGTH),
+]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 @attrs.frozen
 class Ping:
     """Asks for a `pong`."""
@@ -213,23 +222,23 @@ class Pong:
 class Subscribe:
     """Asks for a topic; with the *epoch* and *offset* last seen, for what was missed since."""
 
-    topic: str = attrs.field(validator=_topic)
+    topic: TopicName = attrs.field(validator=_topic)
     epoch: str | None = None
-    offset: int | None = attrs.field(default=None, validator=attrs.validators.optional(_offset))
+    offset: Offset | None = attrs.field(default=None, validator=attrs.validators.optional(_offset))
 
 
 @attrs.frozen
 class Unsubscribe:
     """Ends a subscription."""
 
-    topic: str = attrs.field(validator=_topic)
+    topic: TopicName = attrs.field(validator=_topic)
 
 
 @attrs.frozen
 class Publish:
     """Publishes *data* to a topic, whose ``publish`` setting decides whether it may."""
 
-    topic: str = attrs.field(validator=_topic)
+    topic: TopicName = attrs.field(validator=_topic)
     data: object
     id: str | None = None
 

@@ -6,9 +6,10 @@ makes them of decoded JSON and refuses what it does not know.
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import attrs
+import msgspec
 import trio
 
 from realtime.fields import BadField, build, raise_first, shown
@@ -55,11 +56,13 @@ class NewEvent:
     dict later changes nothing that is stored or sent.
     """
 
-    type: str = attrs.field(validator=checks.is_type)
+    type: checks.TypeName = attrs.field(validator=checks.is_type)
     data: dict[str, Any] = attrs.field(factory=dict, validator=checks.is_json_object)
     severity: Severity = attrs.field(default="info", validator=checks.is_severity)
-    source: str | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_source))
-    tags: tuple[str, ...] = attrs.field(default=(), converter=_as_tuple, validator=checks.are_tags)
+    source: checks.Source | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_source))
+    tags: Annotated[tuple[checks.Tag, ...], msgspec.Meta(max_length=checks.MAX_TAGS)] = attrs.field(
+        default=(), converter=_as_tuple, validator=checks.are_tags
+    )
     data_json: str = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -111,14 +114,14 @@ class EventQuery:
       q: found in the type, the source, a tag or the data as JSON; ASCII letters match in either case.
     """
 
-    after: str | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_search))
-    limit: int = attrs.field(default=100, validator=checks.is_limit)
-    type: str | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_type))
-    since: str | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_moment))
-    until: str | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_moment))
+    after: checks.Search | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_search))
+    limit: checks.Limit = attrs.field(default=100, validator=checks.is_limit)
+    type: checks.TypeName | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_type))
+    since: checks.Moment | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_moment))
+    until: checks.Moment | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_moment))
     severity: Severity | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_severity))
-    tag: str | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_tag))
-    q: str | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_search))
+    tag: checks.Tag | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_tag))
+    q: checks.Search | None = attrs.field(default=None, validator=attrs.validators.optional(checks.is_search))
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> Self:

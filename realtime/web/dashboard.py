@@ -13,6 +13,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from realtime.web.access import open_to_all
+from realtime.web.described import Answer, described
 from realtime.web.errors import ApiError
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -25,6 +26,8 @@ _TYPES: Final[Mapping[str, str]] = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+
+_SEEN: Final = Answer(content_type=None, text="The browser has it already.")
 
 
 @attrs.frozen
@@ -61,13 +64,21 @@ def register(app: QuartTrio, *, debug: bool) -> None:
     page = Asset(body, _TYPES[".html"])
 
     @app.get("/")
+    @described(answers={200: Answer(content_type=_TYPES[".html"]), 304: _SEEN})
     @open_to_all
     async def dashboard() -> Response:
+        """The dashboard."""
         return await _answer(page)
 
     @app.get("/static/<path:name>")
+    @described(
+        path={"name": ("the file's", "main.js")},
+        answers={200: Answer(content_type="*/*"), 304: _SEEN},
+        errors=(404,),
+    )
     @open_to_all
     async def static(name: str) -> Response:
+        """What the pages are made of."""
         if name not in assets:
             raise ApiError(404, "there is no such file")
         return await _answer(assets[name])

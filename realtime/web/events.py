@@ -9,8 +9,10 @@ from quart import Blueprint, Response, request
 
 from realtime.fields import decode_object, shown
 from realtime.ports import EventQuery, NewEvent
+from realtime.web import shapes
 from realtime.web.access import demand, needs
 from realtime.web.backend import backend
+from realtime.web.described import Answer, described
 from realtime.web.errors import SOON, ApiError, json_response
 from realtime.web.listings import query_parameters
 
@@ -18,6 +20,16 @@ blueprint = Blueprint("events", __name__)
 
 COMMIT_TIMEOUT: Final = 10.0
 """Seconds that a creator waits for the store: longer than it takes to restart one, shorter than clients give up."""
+
+EXAMPLE: Final = {
+    "event_id": "01JGFJJZ00D3C5Q9Z8Y7X6W5V4",
+    "type": "door_opened",
+    "timestamp": "2026-01-01T00:00:00.000Z",
+    "severity": "info",
+    "source": "hall",
+    "tags": ["north"],
+    "data": {"by": "alice"},
+}
 
 
 async def json_body() -> bytes:
@@ -35,6 +47,14 @@ async def json_body() -> bytes:
 
 
 @blueprint.post("/api/events")
+@described(
+    body=NewEvent,
+    example={"type": "door_opened", "data": {"by": "alice"}, "source": "hall", "tags": ["north"]},
+    answers={
+        201: Answer(shapes.Event, EXAMPLE, "It is committed.", headers={"Location": "where it is found"}),
+    },
+    errors=(503,),
+)
 @needs("create_event")
 async def create() -> Response:
     """Store an event; 201 means that it is committed."""
@@ -47,6 +67,11 @@ async def create() -> Response:
 
 
 @blueprint.get("/api/events")
+@described(
+    query=EventQuery,
+    answers={200: Answer(shapes.Events, {"events": [EXAMPLE], "next": None})},
+    errors=(503,),
+)
 async def query() -> Response:
     """A page of events, oldest first."""
     demand("subscribe", "events")
@@ -55,6 +80,11 @@ async def query() -> Response:
 
 
 @blueprint.get("/api/events/<event_id>")
+@described(
+    path={"event_id": ("the id that its creator was given", EXAMPLE["event_id"])},
+    answers={200: Answer(shapes.Event, EXAMPLE)},
+    errors=(404, 503),
+)
 async def get(event_id: str) -> Response:
     """One event."""
     demand("subscribe", "events")

@@ -25,7 +25,7 @@ _BODY_ERRORS: Final = (408, 413, 415)
 _IMPLIED: Final = frozenset({"HEAD", "OPTIONS"})
 
 # In a rule's text: <name>, <converter:name> or <converter(arguments):name>.
-_VARIABLE: Final = re.compile(r"<(?:(\w+)(?:\(([^)]*)\))?:)?(\w+)>")
+VARIABLE: Final = re.compile(r"<(?:(\w+)(?:\(([^)]*)\))?:)?(\w+)>")
 
 _MEANINGS: Final[Mapping[int, str]] = {
     400: "The host, a parameter or a field of the body is wrong; `details.field` names it.",
@@ -84,7 +84,7 @@ def routes(app: Quart) -> Iterator[tuple[Rule, Described]]:
 
 
 def _path(rule: Rule) -> str:
-    return _VARIABLE.sub(r"{\3}", rule.rule)
+    return VARIABLE.sub(r"{\3}", rule.rule)
 
 
 def _operation(rule: Rule, method: str, said: Described) -> Schema:
@@ -93,7 +93,7 @@ def _operation(rule: Rule, method: str, said: Described) -> Schema:
         "summary": said.summary,
         "tags": [said.tag or _tag(rule)],
         "parameters": [
-            *(_path_parameter(found, said) for found in _VARIABLE.finditer(rule.rule)),
+            *(_path_parameter(found, said) for found in VARIABLE.finditer(rule.rule)),
             *(_query_parameters(said) if said.query is not None else ()),
         ],
         "responses": _responses(said),

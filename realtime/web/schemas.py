@@ -23,7 +23,7 @@ def definitions(shapes: Iterable[Any], prefix: str, *, closed: Collection[Any] =
       ValueError: two classes share a name.
     """
     wanted = list(dict.fromkeys(shapes))
-    _, found = msgspec.json.schema_components(wanted, ref_template=prefix + "{name}")
+    _, found = msgspec.json.schema_components(wanted, ref_template=prefix + "{name}", schema_hook=_unknown)
     # Defaults are as Python has them, a tuple among them.
     schemas: dict[str, Schema] = msgspec.json.decode(msgspec.json.encode(found))
     for schema in schemas.values():
@@ -33,6 +33,13 @@ def definitions(shapes: Iterable[Any], prefix: str, *, closed: Collection[Any] =
         if attrs.has(shape):
             _mend(schemas[shape.__name__], shape, closed=shape in closed)
     return schemas
+
+
+def _unknown(kind: type) -> Schema:
+    """What msgspec has no schema for: of that, only the type of anything."""
+    if kind is object:
+        return {"description": "anything that JSON has"}  # an empty one would count as none
+    raise TypeError(f"{kind.__qualname__} has no JSON form")
 
 
 def _mend(schema: Schema, shape: type[attrs.AttrsInstance], *, closed: bool) -> None:
@@ -49,7 +56,7 @@ def _mend(schema: Schema, shape: type[attrs.AttrsInstance], *, closed: bool) -> 
 
 def reference(shape: Any, prefix: str) -> Schema:
     """How a document refers to *shape*, an attrs class or anything made of them."""
-    (schema,), _ = msgspec.json.schema_components([shape], ref_template=prefix + "{name}")
+    (schema,), _ = msgspec.json.schema_components([shape], ref_template=prefix + "{name}", schema_hook=_unknown)
     return schema
 
 

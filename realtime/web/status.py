@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 from quart import Blueprint, Response, request
 
 from realtime.fields import shown
 from realtime.policy.verdict import Verdict, health_verdict
+from realtime.web import shapes
 from realtime.web.access import demand, may, needs, open_to_all, principal
 from realtime.web.backend import backend
+from realtime.web.described import Answer, described
 from realtime.web.errors import SOON, ApiError, json_response
 from realtime.web.feed import TOPIC as SUPERVISORS
 from realtime.web.nodes import node_to_wire
@@ -28,6 +31,26 @@ from supervisors import (
 
 blueprint = Blueprint("status", __name__)
 logger = structlog.get_logger("realtime.operator")
+
+EXAMPLE: Final = {
+    "id": "clock",
+    "path": "broadcasters/clock",
+    "kind": "worker",
+    "state": "running",
+    "health": "ok",
+    "reasons": [],
+    "generation": 2,
+    "restarts": 1,
+    "stats": {"interval_s": 1.0},
+    "restart": "permanent",
+    "uptime_s": 12.5,
+}
+_PATH: Final = {"path": ("its path in the tree, without the root's id; slashes as they are", "broadcasters/clock")}
+_OPERATED: Final = Answer(
+    shapes.Operation, {"path": "broadcasters/clock", "action": "restart"}, "It is about to be done."
+)
+_WELL: Final = {"status": "ok", "reasons": []}
+_ILL: Final = Answer(shapes.Health, {"status": "failing", "reasons": ["the process is draining"]}, "It is not.")
 
 
 class CrashRequested(Exception):
@@ -47,6 +70,7 @@ def running_tree() -> Tree:
 
 
 @blueprint.get("/api/supervisors")
+@described(answers={200: Answer(shapes.TreeNode, EXAMPLE)}, errors=(503,))
 async def root() -> Response:
     """The whole tree."""
     demand("subscribe", SUPERVISORS)
@@ -54,6 +78,7 @@ async def root() -> Response:
 
 
 @blueprint.get("/api/supervisors/<path:path>")
+@described(path=_PATH, answers={200: Answer(shapes.TreeNode, EXAMPLE)}, errors=(404, 503))
 async def node(path: str) -> Response:
     """One node with what is below it."""
     demand("subscribe", SUPERVISORS)
@@ -83,6 +108,7 @@ def _nothing_at(path: str) -> ApiError:
 
 
 @blueprint.post("/api/supervisors/<path:path>/crash")
+@described(path=_PATH, answers={202: _OPERATED}, errors=(404, 409, 503))
 async def crash(path: str) -> Response:
     """Make a worker crash, to watch it come back.  With ``debug`` only, and from this machine only."""
     if not backend().settings.server.debug:
@@ -96,6 +122,12 @@ async def crash(path: str) -> Response:
 
 
 @blueprint.post("/api/supervisors/<path:path>/<any(restart, stop, start):action>")
+@described(
+    path=_PATH | {"action": ("what to do", "restart")},
+    answers={202: _OPERATED},
+    errors=(404, 409, 503),
+    admin=True,
+)
 @needs("operate")
 async def operate(path: str, action: str) -> Response:
     """Restart, stop or start a child; costs no budget."""
@@ -145,6 +177,7 @@ def _sources_of_trouble(root: Node) -> list[Node]:
 
 
 @blueprint.get("/api/health")
+@described(answers={200: Answer(shapes.Health, _WELL), 503: _ILL})
 @open_to_all
 async def health() -> Response:
     """``ok`` and ``degraded`` are 200, ``failing`` is 503."""
@@ -154,6 +187,7 @@ async def health() -> Response:
 
 
 @blueprint.get("/api/health/live")
+@described(answers={200: Answer(shapes.Health, _WELL), 503: _ILL})
 @open_to_all
 async def live() -> Response:
     """503 only when the root is failing: then a restart of the process is what helps."""
@@ -162,6 +196,7 @@ async def live() -> Response:
 
 
 @blueprint.get("/api/health/ready")
+@described(answers={200: Answer(shapes.Health, _WELL), 503: _ILL})
 @open_to_all
 async def ready() -> Response:
     """503 while the process starts or drains: then clients are to be sent elsewhere."""
