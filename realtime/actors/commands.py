@@ -53,7 +53,8 @@ def command_job(name: str, settings: JobSettings, *, folder: Path) -> Job:
             # Cancelled, its whole process group is killed.
             await command(task_status=trio.TASK_STATUS_IGNORED, stopping=trio.Event())
         except ProcessFailed as error:
-            raise CommandFailed(str(error)) from error
+            how = f"exited with status {error.status}" if error.signal is None else f"was killed by {error.signal}"
+            raise CommandFailed("\n".join([f"it {how}", *error.lines[-LAST_LINES:]])) from error
         return {"status": 0, "lines": lines}
 
     # What is given is checked against the parameters of the settings, as if they were written in a signature.

@@ -9,10 +9,10 @@ from quart_trio import QuartTrio
 
 from realtime.transport.asgi import WebsocketConnection
 from realtime.transport.event_stream import HTTPConnection
-from realtime.web import dashboard, errors, events, guard, listings, metrics, sockets, sse, status, tasks
+from realtime.web import dashboard, errors, events, guard, jobs, listings, metrics, sockets, sse, status, tasks
 from realtime.web.backend import KEY, Backend
 
-BLUEPRINTS: Final = tuple(each.blueprint for each in (events, listings, metrics, sockets, sse, status, tasks))
+BLUEPRINTS: Final = tuple(each.blueprint for each in (events, jobs, listings, metrics, sockets, sse, status, tasks))
 
 
 class Application(QuartTrio):

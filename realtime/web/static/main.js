@@ -11,6 +11,7 @@ import { TIME_WIDTH } from "./format.js";
 import { Health } from "./health.js";
 import { Socket } from "./socket.js";
 import { Supervision } from "./supervision.js";
+import { Tasks } from "./tasks.js";
 
 const debug = document.querySelector('meta[name="realtime-debug"]').content === "true";
 const announce = (text) => setText(byId("announcer"), text);
@@ -36,19 +37,23 @@ function follow(...panels) {
 
 /* Clock and live figures come over the session's socket; every load of the page is a session of its own. */
 
-const sessionLive = follow("figures", "clock");
+const sessionLive = follow("figures", "clock", "tasks");
 const session = new Socket(`ws/${sessionId()}`, {
   onState: (now) => {
     sessionLive(now);
-    if (now.state === "open") session.send({ type: "subscribe", topic: "system" });
-    else figures.lost();
+    if (now.state !== "open") return figures.lost();
+    session.send({ type: "subscribe", topic: "system" });
+    return tasks.opened();
   },
   onMessage: ({ type, topic, data, message }) => {
-    if (type === "time_update") clock.update(data.date);
+    if (topic?.startsWith("tasks/")) tasks.received({ type, topic, data });
+    else if (type === "time_update") clock.update(data.date);
     else if (type === "snapshot" && topic === "system") figures.update(data);
     else if ((type === "error" || type === "unsubscribed") && topic === "system") figures.notice(message);
   },
 });
+
+const tasks = new Tasks(session);
 
 function sessionId() {
   const bytes = crypto.getRandomValues(new Uint8Array(8));
@@ -64,6 +69,7 @@ new EventForm((event) => {
 const supervision = new Supervision({
   debug,
   onState: follow("supervision"),
+  onEvent: (change) => tasks.changed(change),
   onChange: () => health.update(supervision.model, supervision.known),
 });
 

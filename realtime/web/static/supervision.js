@@ -15,9 +15,14 @@ export class Supervision {
   #log = new Log();
   #due = 0;
   #onChange;
+  #onEvent;
 
-  /** `debug`: whether workers may be crashed; `onChange` is called after each change of model or connection. */
-  constructor({ debug, onState, onChange }) {
+  /**
+   * `debug`: whether workers may be crashed; `onEvent` is given each change of the tree, `onChange` is called after
+   * each change of model or connection.
+   */
+  constructor({ debug, onState, onEvent, onChange }) {
+    this.#onEvent = onEvent;
     this.#tree = new Tree(this.model, { debug });
     this.#onChange = onChange;
     this.socket = new Socket("ws/supervisors", {
@@ -55,6 +60,7 @@ export class Supervision {
 
   #apply(change) {
     const { path } = change;
+    this.#onEvent(change);
     const above = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
     this.#log.add(change, path === "" ? undefined : this.model.get(above));
     this.#tree.changed(this.model.apply(change));
