@@ -345,6 +345,18 @@ class Connection:
         if self.outbox.close(code, reason):
             self._hurry()
 
+    def start_soon(self, work: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
+        """Let *work* run beside reader and send actor, in the context of the caller, and end with them.
+
+        Should it raise, it ends them: the connection is then closed with 1011.
+
+        Raises:
+          RuntimeError: the connection does not run.
+        """
+        if self._nursery is None:
+            raise RuntimeError(f"connection {self.id!r} does not run")
+        self._nursery.start_soon(work, *args, name=f"{name}, {self.id}")
+
     def drain(self, delay: float, reason: str) -> None:
         """Close with 1012 after *delay* seconds, or at the end if that comes first; the first call counts."""
         if self._nursery is None or delay <= 0:

@@ -561,3 +561,44 @@ async def test_a_message_is_put_to_the_handler_no_more_once_the_connection_close
     life.wire.release()
     await life.ended.wait()
     assert life.wire.closed_with == (1000, "")
+
+
+async def test_work_beside_it_ends_with_the_connection(start):
+    life = await start()
+    ended = []
+
+    async def work(word):
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(word)
+
+    life.connection.start_soon(work, "done", name="work")
+    await wait_all_tasks_blocked()
+    assert ended == []
+    life.wire.peer_closes()
+    await life.ended.wait()
+    assert ended == ["done"]
+    assert life.result == Closed(1001, "", "client")
+
+
+async def test_work_beside_it_that_raises_closes_with_1011(start):
+    life = await start()
+
+    async def work():
+        await trio.lowlevel.checkpoint()
+        raise KeyError("work")
+
+    life.connection.start_soon(work, name="work")
+    await life.ended.wait()
+    assert life.wire.closed_with == (CloseCode.HANDLER_FAILED, "")
+    assert life.error is not None
+    assert life.error.subgroup(KeyError)
+
+
+async def test_there_is_no_work_beside_a_connection_that_does_not_run(start):
+    life = await start()
+    life.wire.peer_closes()
+    await life.ended.wait()
+    with pytest.raises(RuntimeError, match="'c1' does not run"):
+        life.connection.start_soon(trio.sleep_forever, name="work")
