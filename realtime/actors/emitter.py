@@ -94,7 +94,10 @@ class _Waiting:
 
 
 class Emitter:
-    """Emits to the connections of *hub* that belong to sessions; the fixed streams stay as they are."""
+    """Emits to the connections of *hub* that belong to sessions; the fixed streams stay as they are.
+
+    To call one is to `emit`.
+    """
 
     def __init__(self, hub: Hub, acknowledgements: Acknowledgements | None = None) -> None:
         self._hub = hub
@@ -127,6 +130,8 @@ class Emitter:
           EmitRefused: too much waits already, or the system has ended.
         """
         self._put(_waiting(event, data, to))
+
+    __call__ = emit
 
     async def emit_and_wait(
         self,

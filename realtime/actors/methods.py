@@ -1,8 +1,8 @@
 """Methods that clients call over their WebSocket, by ``{"type":"call","id","method","params"?}``.
 
-They are answered by ``result`` or ``error`` with the same id. Each call is a task of its connection: it has the method's
-deadline, and ends with the connection if that ends first. The socket is read meanwhile, so that a client may have
-several calls under way, whose answers come as they are ready.
+They are answered by ``result`` or ``error`` with the same id. Each call is a task of its connection: it has the
+method's deadline, and ends with the connection if that ends first. The socket is read meanwhile, so that a client may
+have several calls under way, whose answers come as they are ready.
 """
 
 from __future__ import annotations
