@@ -9,10 +9,25 @@ from quart_trio import QuartTrio
 
 from realtime.transport.asgi import WebsocketConnection
 from realtime.transport.event_stream import HTTPConnection
-from realtime.web import dashboard, errors, events, guard, jobs, listings, metrics, sockets, sse, status, tasks
+from realtime.web import (
+    dashboard,
+    documents,
+    errors,
+    events,
+    guard,
+    jobs,
+    listings,
+    metrics,
+    sockets,
+    sse,
+    status,
+    tasks,
+)
 from realtime.web.backend import KEY, Backend
 
-BLUEPRINTS: Final = tuple(each.blueprint for each in (events, jobs, listings, metrics, sockets, sse, status, tasks))
+BLUEPRINTS: Final = tuple(
+    each.blueprint for each in (documents, events, jobs, listings, metrics, sockets, sse, status, tasks)
+)
 
 
 class Application(QuartTrio):
@@ -21,6 +36,16 @@ class Application(QuartTrio):
     asgi_http_class = HTTPConnection
     asgi_websocket_class = WebsocketConnection
 
+    async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI's entry point: what we have no route for goes to the actor module that has one."""
+        mounts = None if scope["type"] == "lifespan" else self.extensions[KEY].mounts
+        if mounts is not None and mounts.applications:
+            other = mounts.find(scope)
+            if other is not None and not mounts.has_route(self, scope):
+                await other.asgi_app(scope, receive, send)
+                return
+        await super().asgi_app(scope, receive, send)
+
     async def handle_user_exception(self, error: Exception | BaseExceptionGroup[BaseException]) -> Any:
         """Hand a group of failures to its handler whole: Quart-Trio hands over the first and forgets the others."""
         if isinstance(error, ExceptionGroup):
@@ -28,9 +53,9 @@ class Application(QuartTrio):
         return await super().handle_user_exception(error)
 
 
-def create_app(backend: Backend) -> Application:
-    """The application for *backend*.  It starts nothing by itself: all that runs is a child of the tree."""
-    app = Application("realtime", static_folder=None)
+def bare_app(name: str, backend: Backend) -> Application:
+    """An application for *backend* without a route: guarded, and with every error in its form."""
+    app = Application(name, static_folder=None)
     app.extensions[KEY] = backend
     app.config["BODY_TIMEOUT"] = backend.settings.server.handshake_timeout
     app.config["MAX_CONTENT_LENGTH"] = backend.settings.server.max_message_bytes
@@ -39,6 +64,12 @@ def create_app(backend: Backend) -> Application:
     app.url_map.merge_slashes = False
     errors.register(app)
     guard.register(app)
+    return app
+
+
+def create_app(backend: Backend) -> Application:
+    """The application for *backend*.  It starts nothing by itself: all that runs is a child of the tree."""
+    app = bare_app("realtime", backend)
     dashboard.register(app, debug=backend.settings.server.debug)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import mimetypes
 from collections.abc import Mapping
@@ -46,7 +47,17 @@ class Asset:
 def read_assets(folder: Path) -> dict[str, Asset]:
     """Every file below *folder* by its path in there.  Blocking; some hundred kilobytes in all, kept in memory."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): Asset(path.read_bytes(), _type_of(path)) for path in files}
+    return {path.relative_to(folder).as_posix(): _read(path) for path in files}
+
+
+@functools.cache
+def read_asset(name: str) -> Asset:
+    """The file *name* of `STATIC`; blocking, once."""
+    return _read(STATIC / name)
+
+
+def _read(path: Path) -> Asset:
+    return Asset(path.read_bytes(), _type_of(path))
 
 
 def _type_of(path: Path) -> str:
@@ -68,7 +79,7 @@ def register(app: QuartTrio, *, debug: bool) -> None:
     @open_to_all
     async def dashboard() -> Response:
         """The dashboard."""
-        return await _answer(page)
+        return await answer(page)
 
     @app.get("/static/<path:name>")
     @described(
@@ -81,10 +92,10 @@ def register(app: QuartTrio, *, debug: bool) -> None:
         """What the pages are made of."""
         if name not in assets:
             raise ApiError(404, "there is no such file")
-        return await _answer(assets[name])
+        return await answer(assets[name])
 
 
-async def _answer(asset: Asset) -> Response:
+async def answer(asset: Asset) -> Response:
     """*asset*, or 304 if the browser has it.  Asked about on each load, so that an upgrade shows at once."""
     response = Response(asset.body, content_type=asset.content_type, headers={"Cache-Control": "no-cache"})
     response.set_etag(asset.etag)

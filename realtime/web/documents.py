@@ -1,0 +1,41 @@
+"""What this server offers, for programs and for people: both documents, and a page that is made of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from quart import Blueprint, Response, current_app
+
+from realtime.web import asyncapi, openapi
+from realtime.web.access import open_to_all
+from realtime.web.dashboard import answer, read_asset
+from realtime.web.described import Answer, described
+from realtime.web.errors import json_response
+
+blueprint = Blueprint("documents", __name__)
+
+PAGE: Final = "docs.html"
+
+
+@blueprint.get("/openapi.json")
+@described(answers={200: Answer()}, tag="documents")
+@open_to_all
+async def openapi_document() -> Response:
+    """Every route, as OpenAPI 3.1."""
+    return json_response(openapi.document(current_app))
+
+
+@blueprint.get("/asyncapi.json")
+@described(answers={200: Answer()}, tag="documents")
+@open_to_all
+async def asyncapi_document() -> Response:
+    """Every WebSocket, as AsyncAPI 3.0."""
+    return json_response(asyncapi.document(current_app))
+
+
+@blueprint.get("/docs")
+@described(answers={200: Answer(content_type="text/html; charset=utf-8")}, tag="documents")
+@open_to_all
+async def page() -> Response:
+    """The routes and the sockets, to be read."""
+    return await answer(read_asset(PAGE))
