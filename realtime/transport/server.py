@@ -8,8 +8,8 @@ incarnation.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, NoReturn, Protocol
+import ssl
+from typing import Any, Final, Protocol
 
 import structlog
 import trio
@@ -23,6 +23,7 @@ from .admission import Admission, TooManyConnections
 from .config import ServerConfig, check_hypercorn
 from .errors import body_headers, error_body
 from .listener import GuardedListener
+from .stream import GuardedStream
 from .tcp import Service, Stream, run_connection, transport_of
 
 # Connections that are just being told that there are too many; beyond it they are reset without a word.
@@ -66,35 +67,43 @@ async def serve(
     hypercorn = config.hypercorn()
     tls = config.ssl_context(hypercorn)
     service = Service(ASGIWrapper(app), config, hypercorn)
-    plain = GuardedListener(trio.SocketListener(trio.socket.from_stdlib_socket(listener.dup())), config.write_timeout)
-    accepting: trio.abc.Listener[Any] = plain if tls is None else trio.SSLListener(plain, tls, https_compatible=True)
-    async with accepting, trio.open_nursery() as refusals:
-        door = Door(service, connections, admission, refusals)
+    async with (
+        GuardedListener(listener.dup(), config.write_timeout) as accepting,
+        trio.open_nursery() as refusals,
+    ):
+        door = Door(service, connections, admission, refusals, tls)
         task_status.started(admission)
-        await trio.serve_listeners(_unused, [accepting], handler_nursery=door)  # type: ignore[arg-type]
-
-
-def _unused(stream: Stream) -> NoReturn:
-    """What `trio.serve_listeners` wants called in each task; the door starts children instead."""
-    raise AssertionError("the door starts each connection itself")
+        await accepting.serve(door.admit)
 
 
 class Door:
-    """What `trio.serve_listeners` takes for a nursery: each accepted connection becomes a child, or is refused."""
+    """Where connections come in: each becomes a child of *connections*, or is refused.
+
+    Args:
+      refusals: where those are told so that are not let in.
+      tls: with which each of them begins; None without TLS.
+    """
 
     def __init__(
-        self, service: Service, connections: Connections, admission: Admission, refusals: trio.Nursery
+        self,
+        service: Service,
+        connections: Connections,
+        admission: Admission,
+        refusals: trio.Nursery,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._service = service
         self._connections = connections
         self._admission = admission
         self._refusals = refusals
+        self._tls = tls
 
-    def start_soon(
-        self, run_handler: Callable[..., Awaitable[None]], stream: Stream, handler: Callable[..., Any]
-    ) -> None:
-        """Start a child for *stream*, or refuse it. Raises nothing: the server must not end for one client."""
-        address = transport_of(stream).address
+    def admit(self, transport: GuardedStream) -> None:
+        """Start a child for what was accepted, or refuse it. Raises nothing: the server must not end for one client."""
+        stream: Stream = transport
+        if self._tls is not None:
+            stream = trio.SSLStream(transport, self._tls, server_side=True, https_compatible=True)
+        address = transport.address
         try:
             id = self._admission.admit(address)
         except TooManyConnections as refusal:

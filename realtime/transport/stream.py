@@ -5,6 +5,7 @@ It stands below everything that writes, TLS included, so no protocol above it ca
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 import socket
@@ -20,6 +21,8 @@ from realtime.delivery.wire import WriteStalled
 _RESET = struct.pack("ii", 1, 0)
 # Bytes taken at once where the caller names no number: Trio's own figure.
 _MAX_RECEIVED = 2**16
+# What Trio lets wait in the kernel: see `prepare`.
+_UNSENT_BYTES = 2**14
 # A socket closed meanwhile, as trio.SocketStream tells it from one that broke.
 _CLOSED = frozenset({errno.EBADF, errno.ENOTSOCK})
 
@@ -32,20 +35,19 @@ class GuardedStream(trio.abc.HalfCloseableStream):
     behind, so nothing can be written after it but its other half, if somebody has that.
 
     Args:
-      stream: owned from now on.
+      sock: connected, non-blocking, and owned from now on; see `prepare`.
       address: the peer's, without its port.
     """
 
-    def __init__(self, stream: trio.SocketStream, address: str, write_timeout: float) -> None:
-        plain = _plain(stream)
-        self.socket = stream.socket
+    __slots__ = ("_cut_off", "_writing", "address", "socket", "write_timeout")
+
+    def __init__(self, sock: socket.socket, address: str, write_timeout: float) -> None:
+        # The standard library's and not Trio's: that one only writes and reads in a task, and takes twice the steps.
+        self.socket = sock
         self.address = address
         self.write_timeout = write_timeout
-        self._stream = stream
         self._writing = False
         self._cut_off = False
-        self._socket_send = plain.send
-        self._socket_recv = plain.recv
 
     def writer(self) -> Callable[[bytes], int] | None:
         """What writes some bytes without a task, as `socket.socket.send`; None during a write or after half of one.
@@ -53,7 +55,7 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         It may be called until the next `send_all`. Whoever is left with a part that cannot stand alone has to
         `cut_off` before anybody else can write.
         """
-        return None if self._writing or self._cut_off else self._socket_send
+        return None if self._writing or self._cut_off else self.socket.send
 
     def cut_off(self) -> None:
         """Let nothing be written but what `send_all` is told to be the other half."""
@@ -78,13 +80,22 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         sent = 0
         self._writing = True
         try:
-            with memoryview(data) as view, trio.move_on_after(self.write_timeout) as patience:
-                while True:
-                    with view[sent:] as rest:
-                        sent += await self._send(rest)
-                    if sent == len(view):
-                        return
-                    patience.deadline = trio.current_time() + self.write_timeout
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with memoryview(data) as view:
+                sent = self._send(view)
+                if sent == len(view):
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    return
+                with trio.move_on_after(self.write_timeout) as patience:
+                    while True:
+                        await self._wait_writable()
+                        with view[sent:] as rest:
+                            taken = self._send(rest)
+                        if taken:
+                            sent += taken
+                            patience.deadline = trio.current_time() + self.write_timeout
+                        if sent == len(view):
+                            return
         finally:
             self._writing = False
             self._cut_off = (resumes or sent > 0) and sent < len(data)
@@ -93,17 +104,24 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         self.abort()
         raise WriteStalled(self.write_timeout)
 
-    async def _send(self, data: memoryview) -> int:
+    def _send(self, data: memoryview) -> int:
+        """Write what the kernel takes at once, which can be nothing."""
         try:
-            return await self.socket.send(data)
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
         except OSError as error:
-            if error.errno in _CLOSED:
-                raise trio.ClosedResourceError("this stream was closed") from None
-            raise trio.BrokenResourceError(f"the peer is gone: {error}") from error
+            raise _ended(error) from error
+
+    async def _wait_writable(self) -> None:
+        try:
+            await trio.lowlevel.wait_writable(self.socket)
+        except OSError as error:  # closed before it could be waited for
+            raise _ended(error) from error
 
     async def wait_send_all_might_not_block(self) -> None:
         """Until the kernel takes more. A checkpoint."""
-        await self._stream.wait_send_all_might_not_block()
+        await self._wait_writable()
 
     def finish(self) -> None:
         """Say that nothing more follows; reading goes on. Never blocks or raises."""
@@ -132,7 +150,7 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             try:
-                data = self._socket_recv(_MAX_RECEIVED if max_bytes is None else max_bytes)
+                data = self.socket.recv(_MAX_RECEIVED if max_bytes is None else max_bytes)
             except BlockingIOError:
                 pass
             else:
@@ -141,13 +159,11 @@ class GuardedStream(trio.abc.HalfCloseableStream):
             while True:
                 await trio.lowlevel.wait_readable(self.socket.fileno())
                 try:
-                    return self._socket_recv(_MAX_RECEIVED if max_bytes is None else max_bytes)
+                    return self.socket.recv(_MAX_RECEIVED if max_bytes is None else max_bytes)
                 except BlockingIOError:  # somebody else's news
                     continue
         except OSError as error:
-            if error.errno in _CLOSED:
-                raise trio.ClosedResourceError("this stream was closed") from None
-            raise trio.BrokenResourceError(f"the peer is gone: {error}") from error
+            raise _ended(error) from error
 
     @property
     def closed(self) -> bool:
@@ -158,8 +174,8 @@ class GuardedStream(trio.abc.HalfCloseableStream):
         """Close now; the kernel delivers what was written, unless a write was cut off. Never blocks or raises."""
         if self._writing or self._cut_off:
             self.abort()
-        else:
-            self.socket.close()
+        elif not self.closed:
+            self._close()
 
     def abort(self) -> None:
         """Close now with a reset, dropping what is unsent; whoever waits on the stream wakes with an error.
@@ -172,6 +188,10 @@ class GuardedStream(trio.abc.HalfCloseableStream):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except OSError:  # the kernel has given the connection up already: there is nothing to reset
             pass
+        self._close()
+
+    def _close(self) -> None:
+        trio.lowlevel.notify_closing(self.socket)
         self.socket.close()
 
     async def aclose(self) -> None:
@@ -216,12 +236,21 @@ class GuardedStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.wait_readable(watch.fileno())
 
 
-def _plain(stream: trio.SocketStream) -> socket.socket:
-    """The socket of *stream* as the standard library has it; *stream* gets a new one of Trio's around it.
+def _ended(error: OSError) -> trio.ClosedResourceError | trio.BrokenResourceError:
+    """What *error* of a socket means in Trio's words."""
+    if error.errno in _CLOSED:
+        return trio.ClosedResourceError("this stream was closed")
+    return trio.BrokenResourceError(f"the peer is gone: {error}")
 
-    Trio's own only writes in a task.
+
+def prepare(listener: socket.socket) -> None:
+    """Give *listener* what each socket accepted from it is to have; on Linux they inherit that, elsewhere set it again.
+
+    As `trio.SocketStream` has it: nothing waits to be sent together with more, and no more than 16 KiB wait in the
+    kernel behind what is under way, so that a slow client shows at once.
     """
-    old = stream.socket
-    plain = socket.socket(old.family, old.type, old.proto, fileno=old.detach())
-    stream.socket = trio.socket.from_stdlib_socket(plain)
-    return plain
+    with contextlib.suppress(OSError):  # not TCP
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)

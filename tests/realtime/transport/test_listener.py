@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import sys
+from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from realtime.transport import open_listener
 from realtime.transport.listener import GuardedListener
+from realtime.transport.stream import GuardedStream
 
 from .harness import HOST, connect, reset
 
@@ -54,11 +59,102 @@ def test_a_bad_form_is_told() -> None:
         open_listener("localhost")
 
 
-async def test_a_client_that_reset_before_it_was_accepted_is_skipped() -> None:
+async def test_of_a_client_that_reset_before_it_was_accepted_the_address_is_known() -> None:
     listening = open_listener(f"{HOST}:0")
     port = listening.getsockname()[1]
-    listener = GuardedListener(trio.SocketListener(trio.socket.from_stdlib_socket(listening)), 1)
-    async with listener:
+    async with GuardedListener(listening, 1) as listener:
         reset(await connect(port))
-        async with await connect(port) as client, await listener.accept() as accepted:
-            assert accepted.socket.getpeername() == client.socket.getsockname()
+        async with await listener.accept() as accepted:
+            assert accepted.address == HOST
+            with pytest.raises(trio.BrokenResourceError):
+                await accepted.receive_some()
+
+
+class Crowded:
+    """A listening socket; the first attempts to accept find no room for one more connection."""
+
+    def __init__(self, listening: socket.socket, attempts: int, number: int) -> None:
+        self._listening = listening
+        self.attempts = attempts
+        self._number = number
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.attempts:
+            self.attempts -= 1
+            raise OSError(self._number, os.strerror(self._number))
+        return self._listening.accept()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._listening, name)
+
+
+async def serve_one(listener: GuardedListener) -> GuardedStream:
+    found: list[GuardedStream] = []
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+
+            def handle(stream: GuardedStream) -> None:
+                found.append(stream)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(listener.serve, handle)
+    return found[0]
+
+
+async def test_while_there_is_no_room_it_is_tried_again() -> None:
+    listening = open_listener(f"{HOST}:0")
+    crowded: Any = Crowded(listening, 2, errno.EMFILE)
+    with capture_logs() as log:
+        async with GuardedListener(crowded, 1) as listener, await connect(listening.getsockname()[1]):
+            (await serve_one(listener)).close()
+    assert crowded.attempts == 0
+    assert [line["event"] for line in log] == ["cannot accept"] * 2
+
+
+async def test_a_connection_that_ended_in_the_queue_is_passed_over() -> None:
+    listening = open_listener(f"{HOST}:0")
+    crowded: Any = Crowded(listening, 2, errno.ECONNABORTED)
+    async with GuardedListener(crowded, 1) as listener, await connect(listening.getsockname()[1]):
+        (await serve_one(listener)).close()
+    assert crowded.attempts == 0
+
+
+async def test_a_socket_that_fails_ends_the_serving() -> None:
+    listening = open_listener(f"{HOST}:0")
+    crowded: Any = Crowded(listening, 1, errno.EBADF)
+    async with GuardedListener(crowded, 1) as listener, await connect(listening.getsockname()[1]):
+        with pytest.RaisesGroup(OSError):
+            await serve_one(listener)
+
+
+async def test_all_that_wait_are_accepted_in_turn() -> None:
+    listening = open_listener(f"{HOST}:0")
+    found: list[int] = []
+    async with GuardedListener(listening, 1) as listener:
+        clients = [await connect(listening.getsockname()[1]) for _ in range(40)]
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+
+                def handle(stream: GuardedStream) -> None:
+                    found.append(stream.socket.getpeername()[1])
+                    stream.close()
+                    if len(found) == len(clients):
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(listener.serve, handle)
+        assert sorted(found) == sorted(client.socket.getsockname()[1] for client in clients)
+        for client in clients:
+            client.socket.close()
+
+
+async def test_accepted_sockets_have_what_the_listener_was_given() -> None:
+    listening = open_listener(f"{HOST}:0")
+    async with (
+        GuardedListener(listening, 1) as listener,
+        await connect(listening.getsockname()[1]),
+        await listener.accept() as accepted,
+    ):
+        assert accepted.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert not accepted.socket.getblocking()
+        if sys.platform == "linux":
+            assert accepted.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 2**14

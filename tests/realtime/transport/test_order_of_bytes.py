@@ -154,7 +154,7 @@ class Client:
     async def ping_and_ask(self) -> None:
         """A Ping every 2 ms, and every now and then a message that is answered."""
         number = 0
-        while not self.ended.is_set():
+        while self.protocol.state is State.OPEN:
             self.protocol.send_ping(number.to_bytes(4))
             if number % 5 == 0:
                 self.protocol.send_text(str(number).encode())
