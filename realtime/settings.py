@@ -125,6 +125,14 @@ class Settings:
             return attrs.evolve(made, publish="server", presence=False)
         return attrs.evolve(made, presence=False) if made.overflow is Overflow.CONFLATE else made
 
+    def topics_of_clients(self) -> list[str]:
+        """The topics, and prefixes with a ``*``, that exist by their rules alone: clients have a part in them."""
+        return [
+            name
+            for name, rule in self.topics.items()
+            if rule.publish not in (None, "server") or (rule.presence and name != "*")
+        ]
+
     def _longest_prefix(self, name: str) -> TopicRule:
         fitting = (key for key in self.topics if key.endswith("*") and name.startswith(key[:-1]))
         longest = max(fitting, key=len, default=None)

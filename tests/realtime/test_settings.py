@@ -555,6 +555,25 @@ def test_a_rule_for_all_topics_lets_nobody_into_those_of_the_server_itself(name:
     assert not settings.topic("clock").presence, "joins and leaves would be conflated"
 
 
+def test_topics_in_which_clients_have_a_part_exist_by_their_rules() -> None:
+    settings = load_text(
+        """
+        [topics."room/*"]
+        publish = "anyone"
+        [topics.stage]
+        publish = "actors"
+        [topics."hall/*"]
+        presence = true
+        [topics."news"]
+        publish = "server"
+        history = 10
+        [topics."*"]
+        presence = true
+        """
+    )
+    assert settings.topics_of_clients() == ["room/*", "stage", "hall/*"]
+
+
 def load_text(text: str) -> Settings:
     path = Path("realtime-of-a-test.toml")
     with pytest.MonkeyPatch.context() as patch:
