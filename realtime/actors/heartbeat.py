@@ -57,6 +57,7 @@ class _Pulse:
     ping_due: float
     lag: float
     suspected: bool = False
+    round_trip: float | None = None
 
 
 class Heartbeat:
@@ -163,6 +164,7 @@ class Heartbeat:
                 pulse.ping_due = policy.next_ping(pulse.ping_due, self._interval, now)
                 call.ping(connection)
                 self._pings += 1
+                self._note_round_trip(connection, pulse)
                 return min(pulse.ping_due, (now if since is None else since) + self._pong_timeout)
             case Reap(silent_for):
                 # Woken in the same instant as the readers, it may be the first to run: they get a turn.
@@ -173,13 +175,22 @@ class Heartbeat:
                 self._reaped += 1
                 return None
 
+    def _note_round_trip(self, connection: Connection, pulse: _Pulse) -> None:
+        """Count that of the ping before, if there was one and it was answered: once."""
+        rtt = connection.wire.rtt
+        if rtt is not None and rtt != pulse.round_trip:
+            pulse.round_trip = rtt
+            self._registry.counts.round_trip.observe(rtt)
+
     async def _sleep(self, now: float) -> None:
         """Until the next look, within bounds; what that takes longer is lag."""
         wake = now + self._tick
         if self._looks:
             wake = min(wake, max(self._looks[0][0], now + self._pace))
         await trio.sleep_until(wake)
-        self._lag += max(0.0, trio.current_time() - wake)
+        late = max(0.0, trio.current_time() - wake)
+        self._lag += late
+        self._registry.counts.lag.observe(late)
 
 
 class _Call:

@@ -22,6 +22,7 @@ import trio
 
 from realtime import messages
 from realtime.delivery import frames
+from realtime.delivery.counts import Counts
 from realtime.delivery.frames import Frame
 from realtime.delivery.outbox import ABORTING, Outbox
 from realtime.delivery.refusals import Refusals
@@ -93,10 +94,12 @@ class Connection:
         "_pings",
         "_reading",
         "_sending",
+        "_waiting_since",
         "_writing",
         "address",
         "closed",
         "connected_at",
+        "counts",
         "direct",
         "direct_deflated",
         "heartbeat_message",
@@ -151,6 +154,9 @@ class Connection:
         #: form of frames, and of the two that one is set which the wire wants.
         self.direct: Callable[[bytes], int] | None = None
         self.direct_deflated: Callable[[bytes], int] | None = None
+        #: Where the hub counts what its connections do; None before it knows of this one.
+        self.counts: Counts | None = None
+        self._waiting_since: float | None = None
         self._pinged_at = -math.inf
         self._pings = 0
 
@@ -204,6 +210,8 @@ class Connection:
             except PeerMisbehaved as fault:
                 self.close(fault.code, fault.reason)
                 return
+            if self.counts is not None:
+                self.counts.came(message)
             if not self._inbound.allow(trio.current_time()):
                 self.close(CloseCode.TOO_MANY_MESSAGES, "too many messages")
             # While it closes it is still read, for the peer's own Close frame, but no longer listened to.
@@ -221,6 +229,8 @@ class Connection:
 
     def _rest(self) -> None:
         """Do without the send actor until something has to wait; what does not have to may be written directly."""
+        if self._waiting_since is not None and self.counts is not None:
+            self.counts.queued.observe(trio.current_time() - self._waiting_since)
         if self.outbox.max_bytes >= DIRECT_BYTES:
             writer = self.wire.writer()
             if self.wire.deflates:
@@ -232,6 +242,7 @@ class Connection:
     def _start_writing(self) -> None:
         """There is something to send: let the send actor begin, unless the reader has seen the end of it all."""
         self.direct = self.direct_deflated = None
+        self._waiting_since = trio.current_time()
         if self._reading and self._nursery is not None:
             self._sending = True
             # In the reader's context, not in that of the task that happened to have something to say.
@@ -271,6 +282,8 @@ class Connection:
                 self.closed = self.closed or Closed(CloseCode.TOO_SLOW, str(stalled), "server")
                 return False
             self._writing = False
+            if self.counts is not None:
+                self.counts.sent_bytes += sum(len(frame.data) for frame in batch)
         return True
 
     def _gone(self, peer: PeerClosed) -> None:

@@ -10,14 +10,15 @@ incarnation carries on where the last one stopped.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
 import trio
 
 from realtime import messages
-from realtime.delivery.catalogue import Catalogue
+from realtime.delivery.catalogue import Catalogue, FamilyStatistics
 from realtime.delivery.catalogue import UnknownTopic as UnknownTopic
 from realtime.delivery.connection import Connection
 from realtime.delivery.outbox import MAX_BYTES
@@ -83,7 +84,7 @@ class Hub(Registry):
     ) -> None:
         super().__init__()
         epoch = secrets.token_hex(4) if epoch is None else epoch
-        self._catalogue = Catalogue(topic_settings, epoch, history_bytes=history_bytes)
+        self._catalogue = Catalogue(topic_settings, epoch, history_bytes=history_bytes, counts=self.counts)
         self._max_topics = max_topics_per_connection
         # Topics with something on its way, in the order in which the flusher serves them.
         self._unfinished: dict[Topic, None] = {}
@@ -92,6 +93,7 @@ class Hub(Registry):
         self._published = 0
         self._deliveries = 0
         self._written = 0
+        self._noted: list[str] | None = None
         #: Called with each subscription to a topic with presence, right behind its confirmation, and with each that
         #: has ended; must neither block nor raise.
         self.on_subscribe: list[Callable[[Connection, Subscription], object]] = []
@@ -102,17 +104,32 @@ class Hub(Registry):
     def declare(self, name: str, *, retain: bool = False) -> None:
         """Make a topic known, or with a ``*`` at the end of *name* all that begin so. See `Catalogue.declare`."""
         self._catalogue.declare(name, retain=retain)
+        if self._noted is not None:
+            self._noted.append(name)
+
+    def declared(self) -> frozenset[str]:
+        """What has been declared and not retracted: names, and prefixes with their ``*``."""
+        return self._catalogue.declared()
+
+    @contextmanager
+    def noting(self) -> Iterator[list[str]]:
+        """The names that are declared within the block, in which nothing may wait; known or not before."""
+        outer, self._noted = self._noted, []
+        try:
+            yield self._noted
+        finally:
+            self._noted = outer
 
     def knows(self, name: str) -> bool:
         """Whether a topic of this very *name* exists now."""
         return self._catalogue.find(name) is not None
 
     def retract(self, name: str) -> None:
-        """The owner of *name* publishes no more: the topic goes when its last subscriber has left."""
-        topic = self._catalogue.find(name)
-        if topic is not None:
-            topic.kept = False
-            self._catalogue.forget_if_unused(topic)
+        """The owner of *name* publishes no more: the topic goes when its last subscriber has left.
+
+        With a ``*`` at the end, no more topics that begin so come into being.
+        """
+        self._catalogue.retract(name)
 
     def flush(self, name: str) -> None:
         """Hand on what is pending on *name*, here and now: what a subscriber is sent after this comes after it."""
@@ -374,14 +391,14 @@ class Hub(Registry):
 
     def statistics(self) -> HubStatistics:
         """A frozen snapshot."""
-        topics = self._catalogue.topics()
+        topics, families = self._catalogue.topics(), self._catalogue.families()
         return HubStatistics(
             connections=len(self._connections),
             topics=len(topics),
             published=self._published,
             deliveries=self._deliveries,
             written=self._written,
-            dropped=self._catalogue.dropped_by_forgotten + sum(topic.dropped for topic in topics),
+            dropped=sum(family.dropped for family in families),
             pending=sum(len(topic.pending) for topic in topics),
         )
 
@@ -395,6 +412,10 @@ class Hub(Registry):
             for told in self.on_subscribe:
                 told(connection, subscription)
         return subscription
+
+    def families(self) -> list[FamilyStatistics]:
+        """Sums over the topics that go by one name, as ``session/*``; those that are gone count too."""
+        return self._catalogue.families()
 
     def _leave(self, connection: Connection, topic: Topic) -> None:
         topic.leave(connection)

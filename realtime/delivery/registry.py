@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import structlog
 
 from realtime.delivery.connection import Connection
+from realtime.delivery.counts import Counts
 from realtime.policy import closing
 
 logger = structlog.get_logger("realtime.delivery")
@@ -19,7 +20,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._connections: dict[str, Connection] = {}
-        self._registered = 0
+        #: What they did, all together.
+        self.counts = Counts()
         self._latecomers: tuple[random.Random, float] | None = None
         #: Called with each connection that has been dropped, in this order; must neither block nor raise.
         self.on_drop: list[Callable[[Connection], object]] = []
@@ -37,8 +39,9 @@ class Registry:
         """Count *connection* in, for the heartbeat and for whoever looks; after `turn_away` send it away."""
         if connection.id in self._connections:
             raise ValueError(f"connection {connection.id!r} is already registered")
-        self._registered += 1
-        connection.number = self._registered
+        self.counts.registered += 1
+        connection.number = self.counts.registered
+        connection.counts = self.counts
         self._connections[connection.id] = connection
         if self._latecomers is not None:
             (parting,) = closing.partings(1, 0.0, *self._latecomers)
@@ -51,6 +54,8 @@ class Registry:
             return
         del self._connections[connection.id]
         closed = connection.closed
+        if closed is not None:
+            self.counts.went(closed.by, closed.code)
         logger.info(
             "disconnected",
             connection_id=connection.id,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
@@ -19,6 +20,7 @@ import trio
 from realtime import messages
 from realtime.delivery import frames
 from realtime.delivery.batch import Batch
+from realtime.delivery.counts import Counts
 from realtime.delivery.frames import Frame
 from realtime.delivery.history import History
 from realtime.delivery.message import Message
@@ -86,7 +88,9 @@ class Topic:
         "_batch",
         "_due",
         "_left",
+        "_since",
         "arrivals",
+        "counts",
         "dropped",
         "epoch",
         "held",
@@ -96,6 +100,7 @@ class Topic:
         "offset",
         "pending",
         "pending_bytes",
+        "pending_since",
         "published",
         "retained",
         "retains",
@@ -104,11 +109,20 @@ class Topic:
     )
 
     def __init__(
-        self, name: str, epoch: str, settings: TopicSettings, *, kept: bool, retains: bool, history_bytes: int
+        self,
+        name: str,
+        epoch: str,
+        settings: TopicSettings,
+        *,
+        kept: bool,
+        retains: bool,
+        history_bytes: int,
+        counts: Counts,
     ) -> None:
         self.name = name
         self.epoch = epoch
         self.settings = settings
+        self.counts = counts
         #: Whether it stays when nobody subscribes to it.
         self.kept = kept
         self.retains = retains
@@ -118,6 +132,8 @@ class Topic:
         self.subscribers: dict[Connection, Subscription] = {}
         self.pending: list[Message] = []
         self.pending_bytes = 0
+        #: When the oldest of them was published, and the oldest of those on their way, by `time.perf_counter`.
+        self.pending_since = self._since = 0.0
         #: Who holds a patient message of the last delivery outside its outbox, until the publisher takes it
         #: up.
         self.held: list[tuple[Connection, Message]] = []
@@ -158,6 +174,8 @@ class Topic:
         if message is not None and self.history is not None:
             self.history.add(message)
         if message is not None and self.subscribers:
+            if not self.pending:
+                self.pending_since = perf_counter()
             self.pending.append(message)
             self.pending_bytes += message.size
         return message
@@ -187,6 +205,7 @@ class Topic:
                 self._batch = Batch(self.pending)
                 self._due = iter(list(self.subscribers))
                 self._left = False
+                self._since = self.pending_since
                 self.pending.clear()
                 self.pending_bytes = 0
             weight = 1 + self._batch.size // BYTES_PER_WORK
@@ -197,7 +216,9 @@ class Topic:
             work += (before - after) * weight + waited * len(self._batch.messages) // QUEUED_PER_WORK
             served += before - after - absent
             written += before - after - absent - waited
+            self.counts.written_bytes += (before - after - absent - waited) * self._batch.size
             if not after:
+                self.counts.latency.observe(perf_counter() - self._since)
                 self._due = None
                 self._batch = Batch(())
         return Delivered(work, served, written)
@@ -230,6 +251,7 @@ class Topic:
                     raise
                 if taken == size:
                     continue
+                self.counts.written_bytes += taken
                 self._queue(connection, *batch.left(taken))
             elif connection.direct_deflated is not None and fits:
                 if self._write_deflated(connection, connection.direct_deflated):
@@ -246,7 +268,10 @@ class Topic:
             taken = write(data)
         except OSError:
             taken = 0
-        if taken < len(data):
+        if taken == len(data):
+            self.counts.written_bytes += taken - self._batch.size  # which `deliver` adds for all alike
+        else:
+            self.counts.written_bytes += taken
             self._queue(connection, *self._batch.left(taken, deflated=True))
         return taken == len(data)
 

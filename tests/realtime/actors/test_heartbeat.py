@@ -198,6 +198,7 @@ async def test_a_loop_that_was_busy_reaps_nobody_whose_answer_lay_unread(nursery
     client.wire.peer_sends("pong")
     await wait_all_tasks_blocked()
     assert heartbeat.statistics().lag_s == pytest.approx(19.5, abs=0.6)
+    assert world.registry.counts.lag.sum == heartbeat.statistics().lag_s
     await run_on(mock_clock, 8)
     assert late.outbox.closing is None
     late.wire.peer_sends("pong")
@@ -337,6 +338,18 @@ async def test_start_and_stop_are_logged_with_the_interval(world, autojump_clock
     ]
 
 
+async def test_each_round_trip_is_observed_once(world, autojump_clock):
+    await world.start()
+    connection = world.client()
+    await trio.sleep(31)
+    connection.wire.rtt = 0.02
+    await trio.sleep(60)
+    assert world.registry.counts.round_trip.statistics().count == 1
+    connection.wire.rtt = 0.03
+    await trio.sleep(30)
+    assert world.registry.counts.round_trip.sum == pytest.approx(0.05)
+
+
 @pytest.mark.parametrize("options", [{"interval": 0}, {"pong_timeout": -1}])
 async def test_times_that_cannot_be_are_refused(options):
     with pytest.raises(ValueError, match="greater than 0"):
@@ -356,9 +369,9 @@ def test_ten_thousand_connections_cost_little():
     async def main():
         registry = Registry()
         for number in range(10_000):
-            registry._registered += 1
+            registry.counts.registered += 1
             connection = Silent(str(number), MemoryWire())
-            connection.number = registry._registered
+            connection.number = registry.counts.registered
             registry._connections[connection.id] = connection
         heartbeat = Heartbeat(registry)
         began = time.process_time()
