@@ -151,7 +151,7 @@ def stalled(contender: Contender, scale: Scale) -> Measured:
         yield "stalled: memory growth (MiB)", (server.peak_bytes() - before) / MIB
         if beside is not None:
             ends = client("stalled", STALLED_WAIT)
-            yield "stalled: sent away (share of them)", 1 - ends["still_open"] / ends["of"]
+            yield "stalled: sent away (share of them)", (ends["closed_4000"] + ends["reset"]) / ends["of"]
     yield "stalled: stop (s)", stop_with_stalled(contender, scale)
 
 
