@@ -82,18 +82,30 @@ async def check_request() -> None:
     action: Action | None = getattr(view, _ACTION, "read")
     if action is None or request.method == "OPTIONS":  # a browser asks for CORS before it shows who it is
         return
+    try:
+        await recognise()
+    except ApiError as error:
+        if error.status != 401 or action != "operate":
+            raise
+        raise ApiError(403, f"{backend().access.explain(ANONYMOUS, action)}: {error}") from None
+    demand(action)
+
+
+async def recognise() -> None:
+    """Find out whose the request is, and count it.
+
+    Raises:
+      ApiError: 401 for a token that does not count, 429 for one too many, 503 where nobody can be recognised now.
+    """
     access = backend().access
     try:
         g.principal = await access.identify(request.headers)
     except NotAuthenticated as error:
-        if action == "operate":
-            raise ApiError(403, f"{access.explain(ANONYMOUS, action)}: {error}") from None
         raise ApiError(401, str(error), headers=_SIGN_IN) from None
     except SignInUnavailable as error:
         raise ApiError(503, str(error), headers=SOON) from error
     if not access.within_rate(principal()):
         raise ApiError(429, "too many requests and messages of this principal; slow down", headers=SOON)
-    demand(action)
 
 
 async def admitted(topic: str) -> bool:

@@ -17,6 +17,7 @@ from realtime.web import (
     guard,
     jobs,
     listings,
+    me,
     metrics,
     sockets,
     sse,
@@ -26,7 +27,7 @@ from realtime.web import (
 from realtime.web.backend import KEY, Backend
 
 BLUEPRINTS: Final = tuple(
-    each.blueprint for each in (documents, events, jobs, listings, metrics, sockets, sse, status, tasks)
+    each.blueprint for each in (documents, events, jobs, listings, me, metrics, sockets, sse, status, tasks)
 )
 
 

@@ -42,6 +42,15 @@ class Error:
     error: ErrorBody
 
 
+@attrs.frozen
+class Me:
+    """Who has signed in."""
+
+    name: Annotated[str | None, Meta(description="null for the anonymous")]
+    scopes: Annotated[list[str], Meta(description="what it may do beyond what anyone may")]
+    expires_at: Annotated[Timestamp | UnsetType, Meta(description="when its token counts no more")] = UNSET
+
+
 # --- events --------------------------------------------------------------------------------------------------------
 
 

@@ -369,3 +369,11 @@ async def test_refusals_are_counted_by_their_code(tmp_path):
         "closes": {},
     }
     assert figures["access"] == {"principals": 0, "connections": 0, "refused": 1}
+
+
+async def test_a_page_can_ask_who_has_signed_in(tmp_path):
+    async with running(settings_of(tmp_path, required=True)) as system:
+        assert await system.get("/api/me") == {"name": None, "scopes": []}
+        assert await system.get("/api/me", headers=bearer(ANN)) == {"name": "ann", "scopes": ["editors"]}
+        assert await system.get("/api/me", headers=bearer(ADMIN)) == {"name": "admin", "scopes": ["admin"]}
+        await error_of(await system.client.get("/api/me", headers=bearer("wrong")), 401, "not_authenticated")
