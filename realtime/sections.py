@@ -14,6 +14,7 @@ import attrs
 from attrs.validators import optional
 
 from realtime.fields import at_least, each, greater_than, shown
+from realtime.policy import checks
 from realtime.policy.access import is_rule
 from realtime.policy.lag import Overflow
 
@@ -309,6 +310,32 @@ class ActorSettings:
     healthy_uptime: float | None = attrs.field(default=None, validator=optional(greater_than(0)))
     max_failures: int | None = attrs.field(default=None, validator=optional(at_least(1)))
     options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+def _header(_instance: object, field: "attrs.Attribute[str]", value: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value):
+        raise ValueError(f"{field.name} must be the name of a header, got {shown(value)}")
+
+
+@attrs.frozen
+class WebhookSettings:
+    """``[webhooks.<name>]``: whose signed messages become events of the type ``webhook.<name>``.
+
+    Attributes:
+      secret_file: with the secret that both sides know; several, one to a line, while one replaces another.
+      signature_header: the header with the signature, ``sha256=<hex>`` or the digits alone.
+      timestamp_header: the header with the time in seconds since 1970, signed as ``<time>.<body>``; None: no time is.
+      tolerance: seconds by which that time may differ from ours.
+      severity, source, tags: those of the events.
+    """
+
+    secret_file: Path
+    signature_header: str = attrs.field(default="X-Hub-Signature-256", validator=_header)
+    timestamp_header: str | None = attrs.field(default=None, validator=optional(_header))
+    tolerance: float = attrs.field(default=300.0, validator=greater_than(0))
+    severity: checks.Severity = attrs.field(default="info", validator=checks.is_severity)
+    source: str | None = attrs.field(default=None, validator=optional(checks.is_source))
+    tags: tuple[str, ...] = attrs.field(default=(), validator=checks.are_tags)
 
 
 @attrs.frozen

@@ -24,6 +24,7 @@ from realtime.sections import Log as Log
 from realtime.sections import Server as Server
 from realtime.sections import Store as Store
 from realtime.sections import TopicRule as TopicRule
+from realtime.sections import WebhookSettings as WebhookSettings
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
@@ -105,6 +106,7 @@ class Settings:
     topics: Mapping[str, TopicRule] = attrs.field(factory=dict)
     actors: Mapping[str, ActorSettings] = attrs.field(factory=_bundled_actors)
     jobs: Mapping[str, JobSettings] = attrs.field(factory=dict)
+    webhooks: Mapping[str, WebhookSettings] = attrs.field(factory=dict)
     folder: Path = attrs.field(factory=Path.cwd, kw_only=True, eq=False)
     """Where relative paths of actor modules begin: the folder of the file, or the current one without a file."""
 
@@ -159,6 +161,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     made["topics"] = reader.topics()
     made["actors"] = reader.actors()
     made["jobs"] = reader.jobs()
+    made["webhooks"] = reader.webhooks()
     if reader.problems:
         raise SettingsError(reader.problems, path)
     base = Path.cwd() if path is None else path.absolute().parent
@@ -175,7 +178,7 @@ _SECTIONS: Mapping[str, type[attrs.AttrsInstance]] = {
     "log": Log,
 }
 _LF = b"\n"
-_NAMED_SECTIONS = ("topics", "actors", "jobs")
+_NAMED_SECTIONS = ("topics", "actors", "jobs", "webhooks")
 """Sections of sections, whose names are the operator's own."""
 
 
@@ -274,6 +277,14 @@ class _Reader:
         for name, table in self._named("jobs").items():
             self._check_id("jobs", name)
             made[name] = self._build(f"jobs.{name}", JobSettings, table)
+        return made
+
+    def webhooks(self) -> dict[str, WebhookSettings | None]:
+        """``[webhooks.<name>]``."""
+        made = {}
+        for name, table in self._named("webhooks").items():
+            self._check_id("webhooks", name)
+            made[name] = self._build(f"webhooks.{name}", WebhookSettings, table)
         return made
 
     def _check_rule(self, name: str, rule: TopicRule) -> None:

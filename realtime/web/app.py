@@ -23,11 +23,12 @@ from realtime.web import (
     sse,
     status,
     tasks,
+    webhooks,
 )
 from realtime.web.backend import KEY, Backend
 
 BLUEPRINTS: Final = tuple(
-    each.blueprint for each in (documents, events, jobs, listings, me, metrics, sockets, sse, status, tasks)
+    each.blueprint for each in (documents, events, jobs, listings, me, metrics, sockets, sse, status, tasks, webhooks)
 )
 
 

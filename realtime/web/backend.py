@@ -10,6 +10,7 @@ from quart import current_app
 
 from realtime.actors.access import Access
 from realtime.actors.events import EventManager
+from realtime.actors.incoming import Webhooks
 from realtime.actors.tasks import TaskManager
 from realtime.delivery.hub import Hub
 from realtime.delivery.refusals import Refusals
@@ -19,6 +20,10 @@ from realtime.settings import Settings
 from supervisors import Tree
 
 KEY = "realtime_backend"
+
+
+def _webhooks(backend: Backend) -> Webhooks:
+    return Webhooks.from_settings(backend.settings)
 
 
 @attrs.define
@@ -38,6 +43,7 @@ class Backend:
     tasks: TaskManager
     access: Access
     refusals: Refusals = attrs.field(factory=Refusals)
+    webhooks: Webhooks = attrs.field(default=attrs.Factory(_webhooks, takes_self=True))
     tree: Tree | None = None
     phase: Literal["starting", "serving", "draining"] = "starting"
     absence: float = closing.RESTART

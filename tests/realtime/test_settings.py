@@ -20,6 +20,7 @@ from realtime.settings import (
     SettingsError,
     TopicRule,
     TopicSettings,
+    WebhookSettings,
     find,
     load,
 )
@@ -107,7 +108,7 @@ def test_the_example_file_says_the_defaults(write: Write) -> None:
 
 def test_the_example_file_shows_every_key() -> None:
     shown = set(re.findall(r"^#?(\w+) = ", EXAMPLE.read_text(), re.MULTILINE))
-    named = (TopicRule, ActorSettings, JobSettings)
+    named = (TopicRule, ActorSettings, JobSettings, WebhookSettings)
     classes = [*(type(getattr(Settings(), section)) for section in PLAIN_SECTIONS), *named]
     keys = {field.name for cls in classes for field in attrs.fields(cls)} - {"options"}
     assert keys <= shown
@@ -119,6 +120,7 @@ def test_the_examples_that_are_commented_out_are_right_too(write: Write) -> None
     assert settings.topics == {"room/*": TopicRule(Overflow.DROP_OLDEST, 1.0, 0, "server", "anyone", False)}
     assert settings.actors["door"].options == {"pin": 17}
     assert settings.actors["door"].max_failures == 10
+    assert settings.webhooks["forge"].tags == ("code",)
     assert settings.jobs["backup"].parameters == {"folder": "[a-z0-9_]+"}
     assert settings.server.certfile is not None
     assert settings.auth.tokens_file is not None
