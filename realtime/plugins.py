@@ -1,8 +1,19 @@
-"""Actor modules: anyone's code, found by the configuration, started as children of ``broadcasters``.
+"""Actor modules, the plug-ins: anyone's code, found by the configuration, checked before anything runs.
 
-An actor module is a Python module with ``children(services, *, ...options) -> list[ChildSpec]``.  Its keyword
-parameters are its options: their names and types are checked against ``[actors.<id>]`` before anything runs.
-One without it, but with functions that `realtime.actors.declared` made broadcasters, is one as well.
+An actor module is a Python module with at least one of these, all of them plain functions whose first parameter takes
+the `Services`:
+
+| hook | what it returns |
+|---|---|
+| ``children(services, ...)`` | a list of child specs, which come to stand below ``broadcasters`` |
+| ``routes(services, ...)`` | a Quart blueprint, HTTP and WebSockets |
+| ``jobs(services, ...)`` | a list of jobs, which clients start as tasks |
+| ``methods(services, ...)`` | a list of methods, which clients call over their WebSocket |
+
+Functions that `realtime.actors.declared` made broadcasters are children, and what ``@job`` and ``@method`` made of a
+function of the module is a job or a method of it, without any hook. ``message_types`` names the attrs class of the
+data of each type of message that the module sends. What follows the services are the module's options: see
+`realtime.options`.
 """
 
 from __future__ import annotations
@@ -10,35 +21,42 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-import typing
-from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
-import msgspec
+from quart import Blueprint
 
+from realtime import options
 from realtime.actors.access import Access
 from realtime.actors.broadcaster import RESTART
 from realtime.actors.declared import children_of
+from realtime.actors.emitter import Emitter
 from realtime.actors.events import EventManager
-from realtime.actors.tasks import TaskManager
+from realtime.actors.methods import Method, Methods
+from realtime.actors.presence import Presence
+from realtime.actors.tasks import Job, TaskManager
 from realtime.delivery.hub import Hub
-from realtime.fields import nearest
+from realtime.fields import nearest, shown
+from realtime.options import Hook, Options
+from realtime.options import PluginError as PluginError
 from realtime.ports import EventStore
 from realtime.settings import ActorSettings, Settings
 from supervisors import ChildSpec, SupervisorSpec
+from supervisors.runtime.code import install
 
 ENTRY_POINTS: Final = "realtime.actors"
 """The entry-point group under which installed packages offer actor modules."""
 
-_NAMED: Final = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+HOOKS: Final = ("children", "routes", "jobs", "methods")
 
+_RETURNED: Final = {"children": ChildSpec, "routes": Blueprint, "jobs": Job, "methods": Method}
 
-class PluginError(Exception):
-    """An actor module cannot be used; the text names the module, and the option if it is one."""
+Named = TypeVar("Named", Job, Method)
 
 
 @attrs.frozen
@@ -51,6 +69,51 @@ class Services:
     tasks: TaskManager
     settings: Settings
     access: Access
+    emit: Emitter
+    presence: Presence
+    methods: Methods
+
+
+@attrs.frozen
+class Source:
+    """Where the module of an actor is found.
+
+    Attributes:
+      use: as the settings have it.
+      module: its dotted name.
+      origin: for people: a module of the path, or which package's entry point.
+    """
+
+    use: str
+    module: str
+    origin: str
+
+
+@attrs.frozen
+class Plugin:
+    """What an actor module has brought.
+
+    Attributes:
+      spec: its children: the one itself, or a supervisor of several; None if it has none.
+      topics: the names that its hooks declared.
+    """
+
+    id: str
+    source: Source
+    module: ModuleType
+    hooks: tuple[str, ...]
+    options: tuple[str, ...]
+    spec: ChildSpec | None = None
+    blueprint: Blueprint | None = None
+    jobs: tuple[Job, ...] = ()
+    methods: tuple[Method, ...] = ()
+    message_types: Mapping[str, type] = attrs.field(factory=dict)
+    topics: frozenset[str] = frozenset()
+
+    @property
+    def file(self) -> str | None:
+        """Where its source lies."""
+        return getattr(self.module, "__file__", None)
 
 
 def look_beside(config: Path | None) -> None:
@@ -63,54 +126,44 @@ def look_beside(config: Path | None) -> None:
         sys.path.append(folder)
 
 
-def load_children(services: Services) -> list[ChildSpec]:
-    """The children of every enabled actor module of the settings, in the order of the settings.
+def where(id: str, actor: ActorSettings) -> str:
+    """How errors begin."""
+    return f"[actors.{id}] (module {actor.use!r})"
 
-    A module with one child stands under its actor's id; one with several gets a supervisor of that id.
+
+# --- finding it ----------------------------------------------------------------------------------------------------
+
+
+def find(use: str) -> Source:
+    """Where *use* leads: to the entry point of this name, else to the module. Nothing is imported."""
+    for point in entry_points(group=ENTRY_POINTS, name=use):
+        return Source(use, point.module, origin_of(point))
+    return Source(use, use, "module")
+
+
+def origin_of(point: EntryPoint) -> str:
+    """Whose entry point it is."""
+    # Made by hand, it has none.
+    package = "" if point.dist is None else f" of {point.dist.name} {point.dist.version}"
+    return f"entry point {point.name!r}{package}"
+
+
+def import_module(id: str, actor: ActorSettings) -> ModuleType:
+    """Import the module of an actor, as anybody else would. Blocking.
 
     Raises:
-      PluginError: a module cannot be imported, has no ``children``, refuses an option, or returns something else.
+      PluginError: it cannot be imported.
     """
-    actors = services.settings.actors
-    return [_load(id, actor, services) for id, actor in actors.items() if actor.enabled]
-
-
-def _load(id: str, actor: ActorSettings, services: Services) -> ChildSpec:
-    where = f"[actors.{id}] (module {actor.use!r})"
-    module = _module(actor.use, where)
-    children = getattr(module, "children", None) or children_of(module)
-    if not callable(children) or inspect.iscoroutinefunction(children):
-        raise PluginError(
-            f"{where}: the module has no plain function children(services, ...), and declares no broadcaster"
-        )
-    options = _options(children, actor.options, where, services.settings.folder)
     try:
-        specs = children(services, **options)
+        return importlib.import_module(find(actor.use).module)
     except Exception as error:
-        raise PluginError(f"{where}: children() failed: {error}") from error
-    if not isinstance(specs, list) or not specs or not all(isinstance(spec, ChildSpec) for spec in specs):
-        raise PluginError(f"{where}: children() must return a list of at least one ChildSpec, got {specs!r}")
-    try:
-        specs = [_with_restart_settings(spec, actor) for spec in specs]
-        if len(specs) == 1:
-            named: ChildSpec = attrs.evolve(specs[0], id=id)
-            return named
-        return ChildSpec(id, SupervisorSpec(specs), backoff=RESTART)
-    except ValueError as error:
-        raise PluginError(f"{where}: {error}") from error
+        raise not_imported(id, actor, error) from error
 
 
-def _module(use: str, where: str) -> ModuleType:
-    found = entry_points(group=ENTRY_POINTS, name=use)
-    try:
-        if found:
-            module: ModuleType = next(iter(found)).load()
-            return module
-        return importlib.import_module(use)
-    except Exception as error:
-        raise PluginError(
-            f"{where} cannot be imported: {type(error).__name__}: {error}{_advice(use, error)}"
-        ) from error
+def not_imported(id: str, actor: ActorSettings, error: Exception) -> PluginError:
+    """What to say of a module whose import failed."""
+    text = f"cannot be imported: {type(error).__name__}: {error}{_advice(actor.use, error)}"
+    return PluginError(f"{where(id, actor)} {text}")
 
 
 def _advice(use: str, error: Exception) -> str:
@@ -121,54 +174,130 @@ def _advice(use: str, error: Exception) -> str:
     return f" (and there is no entry point of this name in {ENTRY_POINTS!r}{nearest(use, known)})"
 
 
-def _options(children: Callable[..., Any], given: Mapping[str, object], where: str, folder: Path) -> dict[str, Any]:
-    """The options as the module's annotations want them; relative paths begin at *folder*."""
-    # The first parameter takes the services; the star behind it is easily forgotten, and not insisted on.
-    parameters = {p.name: p for p in list(inspect.signature(children).parameters.values())[1:] if p.kind in _NAMED}
-    for name in given:
-        if name not in parameters:
-            raise PluginError(f"{where}: option {name!r} is not known{nearest(name, parameters)}")
-    for parameter in parameters.values():
-        if parameter.default is parameter.empty and parameter.name not in given:
-            raise PluginError(f"{where}: option {parameter.name!r} is missing")
-    return {name: _option(children, parameters[name], value, where, folder) for name, value in given.items()}
+# --- asking it -----------------------------------------------------------------------------------------------------
 
 
-def _option(children: Callable[..., Any], parameter: inspect.Parameter, value: object, where: str, folder: Path) -> Any:
-    def path(wanted: type, value: Any) -> Any:
-        # The one type of an option that msgspec does not know.
-        if wanted is Path and isinstance(value, str) and value:
-            return folder / value
-        raise ValueError("expected a path")
+def assemble(id: str, actor: ActorSettings, module: ModuleType, services: Services) -> Plugin:
+    """Check the options of an actor, call the hooks of its *module*, and check what they return.
 
-    where = f"{where}: option {parameter.name!r}"
-    try:
-        # The value stays out of the text: it may be a password.
-        return msgspec.convert(value, _hint(children, parameter), dec_hook=path)
-    except msgspec.ValidationError as error:
-        raise PluginError(f"{where}: {str(error)[0].lower()}{str(error)[1:]}") from error
-    except NameError as error:
-        raise PluginError(
-            f"{where}: its annotation {parameter.annotation!r} cannot be read: {error};"
-            " what is imported under TYPE_CHECKING does not exist while the program runs"
-        ) from error
-    except (TypeError, SyntaxError) as error:  # an annotation that is no type, or none that TOML can have
-        raise PluginError(f"{where}: its annotation {parameter.annotation!r} cannot be used: {error}") from error
+    Topics that the hooks declare stay declared, unless this fails.
 
-
-def _hint(children: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The type that *parameter* wants, evaluated if it is written as a string, as all are with ``annotations``.
-
-    By itself, so that the names in the others need not exist while the program runs.
+    Raises:
+      PluginError: an option is wrong, a hook fails or returns something else, or there is no hook.
     """
-    if parameter.annotation is parameter.empty:
-        return Any
+    before = services.hub.declared()
+    try:
+        with services.hub.noting() as topics, _in_its_place(module):
+            made = _ask(id, actor, module, services)
+        return attrs.evolve(made, topics=frozenset(topics))
+    except PluginError as error:
+        for topic in set(topics) - before:
+            services.hub.retract(topic)
+        raise PluginError(f"{where(id, actor)}: {error}") from error
 
-    def alone() -> None: ...
 
-    alone.__annotations__ = {parameter.name: parameter.annotation}
-    names = getattr(inspect.unwrap(children), "__globals__", {})
-    return typing.get_type_hints(alone, globalns=names, include_extras=True)[parameter.name]
+@contextmanager
+def _in_its_place(module: ModuleType) -> Iterator[None]:
+    """While the hooks run, *module* is what its name stands for: annotations written as strings are looked up so."""
+    before = sys.modules.get(module.__name__)
+    install(module)
+    try:
+        yield
+    finally:
+        if before is not None:
+            install(before)
+
+
+def _ask(id: str, actor: ActorSettings, module: ModuleType, services: Services) -> Plugin:
+    hooks = _hooks(module)
+    jobs, methods = _made_in(module, Job), _made_in(module, Method)
+    if not hooks and not jobs and not methods:
+        raise PluginError(
+            "the module has no plain function children(services, ...), routes, jobs or methods,"
+            " and declares no broadcaster, no job and no method"
+        )
+    checked = options.read(module, hooks, actor.options, services.settings.folder)
+    answers = {name: _call(name, hook, checked, services) for name, hook in hooks.items()}
+    children = answers.get("children")
+    return Plugin(
+        id,
+        find(actor.use),
+        module,
+        tuple(hooks),
+        checked.names,
+        spec=None if children is None else _spec(id, actor, children),
+        blueprint=answers.get("routes"),
+        jobs=_distinct([*jobs, *answers.get("jobs", [])]),
+        methods=_distinct([*methods, *answers.get("methods", [])]),
+        message_types=_message_types(module),
+    )
+
+
+def _made_in(module: ModuleType, cls: type[Named]) -> list[Named]:
+    """What stands in *module* and was made there, not imported."""
+    found = [each for each in vars(module).values() if isinstance(each, cls)]
+    return [each for each in found if each.function.__module__ == module.__name__]
+
+
+def _hooks(module: ModuleType) -> dict[str, Hook]:
+    """The hooks of *module*, by name."""
+    found = {}
+    for name in HOOKS:
+        hook = getattr(module, name, None)
+        if hook is None and name == "children":
+            hook = children_of(module)
+        if hook is None:
+            continue
+        if not callable(hook) or inspect.iscoroutinefunction(hook):
+            raise PluginError(f"{name} is no plain function {name}(services, ...)")
+        found[name] = hook
+    return found
+
+
+def _call(name: str, hook: Hook, checked: Options, services: Services) -> Any:
+    try:
+        answer = checked.call(name, hook, services)
+    except Exception as error:
+        raise PluginError(f"{name}() failed: {error}") from error
+    wanted = _RETURNED[name]
+    if name == "routes":
+        fits, what = isinstance(answer, Blueprint), "a Blueprint"
+    else:
+        fits = isinstance(answer, list) and bool(answer) and all(isinstance(each, wanted) for each in answer)
+        what = f"a list of at least one {wanted.__name__}"
+    if not fits:
+        raise PluginError(f"{name}() must return {what}, got {shown(answer)}")
+    return answer
+
+
+def _distinct(found: list[Named]) -> tuple[Named, ...]:
+    """What was *found*, of which a hook may have named again what stands in the module."""
+    by_name: dict[str, Named] = {}
+    for each in found:
+        if by_name.setdefault(each.name, each) is not each:
+            raise PluginError(f"there are two {type(each).__name__.lower()}s called {each.name!r}")
+    return tuple(by_name.values())
+
+
+def _message_types(module: ModuleType) -> dict[str, type]:
+    found = getattr(module, "message_types", {})
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and isinstance(cls, type) and attrs.has(cls) for name, cls in found.items()
+    ):
+        raise PluginError(f"message_types must be a dict of attrs classes by type of message, got {shown(found)}")
+    return dict(found)
+
+
+def _spec(id: str, actor: ActorSettings, children: list[ChildSpec]) -> ChildSpec:
+    """One child stands under the actor's id; several get a supervisor of that id."""
+    try:
+        specs = [_with_restart_settings(spec, actor) for spec in children]
+        if len(specs) == 1:
+            named: ChildSpec = attrs.evolve(specs[0], id=id)
+            return named
+        return ChildSpec(id, SupervisorSpec(specs), backoff=RESTART)
+    except ValueError as error:
+        raise PluginError(str(error)) from error
 
 
 def _with_restart_settings(spec: ChildSpec, actor: ActorSettings) -> ChildSpec:

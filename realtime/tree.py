@@ -17,14 +17,18 @@ import trio
 
 from realtime.actors.access import Access
 from realtime.actors.commands import command_job
+from realtime.actors.emitter import Emitter
 from realtime.actors.events import EventManager
 from realtime.actors.heartbeat import Heartbeat
+from realtime.actors.methods import Methods
+from realtime.actors.presence import Presence
 from realtime.actors.recall import recall
 from realtime.actors.tasks import TaskManager
 from realtime.backplane import envelope
 from realtime.backplane.local import LocalBackplane
 from realtime.delivery.hub import Hub
-from realtime.plugins import Services, load_children
+from realtime.modules import Modules
+from realtime.plugins import Services
 from realtime.policy.retention import Retention
 from realtime.ports import Backplane, EventStore, StoredEvent
 from realtime.settings import Settings, SettingsError
@@ -35,6 +39,7 @@ from realtime.web.app import Application
 from realtime.web.backend import Backend
 from realtime.web.feed import TOPIC as SUPERVISORS
 from realtime.web.feed import SupervisorFeed
+from realtime.web.mounts import Mounts
 from supervisors import Backoff, ChildSpec, DynamicSupervisorSpec, SupervisorRef, SupervisorSpec, Tree, open_tree
 
 RETRY: Final = Backoff(first=0.5, maximum=5.0)
@@ -60,6 +65,7 @@ class System:
     backend: Backend
     services: Services
     feed: SupervisorFeed
+    broadcasters: SupervisorRef
     actors: list[ChildSpec]
 
     def spec(self, app: Application, listener: socket.socket | None) -> SupervisorSpec:
@@ -74,10 +80,12 @@ class System:
                 ChildSpec("backplane", self.backplane.run, backoff=RETRY),
                 ChildSpec("hub", self.run_hub, backoff=RETRY),
                 *([ChildSpec("access", access.run, backoff=RETRY)] if access.recognises else []),
+                ChildSpec("emitter", self.backend.emit.run, backoff=RETRY),
+                ChildSpec("presence", self.backend.presence.run, backoff=RETRY),
                 *(() if listener is None else self.serving(app, listener)),
                 ChildSpec("jobs", DynamicSupervisorSpec(), ref=self.jobs),
                 ChildSpec("heartbeat", heartbeat.run, backoff=RETRY),
-                ChildSpec("broadcasters", SupervisorSpec([*self.actors, feed])),
+                ChildSpec("broadcasters", SupervisorSpec([*self.actors, feed]), ref=self.broadcasters),
             ],
             strategy="one_for_one",
         )
@@ -141,7 +149,7 @@ def build(settings: Settings) -> System:
         max_topics_per_connection=settings.delivery.max_topics_per_connection,
         history_bytes=settings.delivery.mailbox_bytes,
     )
-    for topic in ("clock", "events", SUPERVISORS, "session/*"):
+    for topic in ("clock", "events", SUPERVISORS, "session/*", *settings.topics_of_clients()):
         hub.declare(topic)
 
     def deliver(topic: str, frame: bytes) -> None:
@@ -161,11 +169,16 @@ def build(settings: Settings) -> System:
     for name, command in settings.jobs.items():
         tasks.register(command_job(name, command, folder=settings.folder))
     access = Access.from_settings(settings)
-    backend = Backend(settings, hub, store, events, tasks, access)
+    emit, presence, methods = Emitter(hub), Presence(hub), Methods()
+    backend = Backend(settings, hub, store, events, tasks, access, emit, presence, methods)
     feed = SupervisorFeed(hub, lambda: backend.tree, tracebacks=settings.server.debug)
-    services = Services(hub, store, events, tasks, settings, access)
-    actors = load_children(services)
-    return System(settings, hub, store, backplane, history, jobs, backend, services, feed, actors)
+    services = Services(hub, store, events, tasks, settings, access, emit, presence, methods)
+    broadcasters, backend.mounts = SupervisorRef("broadcasters"), Mounts(backend)
+    modules = backend.modules = Modules(services, backend.mounts, broadcasters, jobs)
+    modules.load()
+    return System(
+        settings, hub, store, backplane, history, jobs, backend, services, feed, broadcasters, modules.children()
+    )
 
 
 def refuse_unsupported(settings: Settings) -> None:
@@ -177,9 +190,6 @@ def refuse_unsupported(settings: Settings) -> None:
     problems = []
     if settings.engine.url != "local":
         problems.append("engine.url: only 'local' is supported in this version")
-    for name, rule in settings.topics.items():
-        if rule.publish not in (None, "server"):
-            problems.append(f"topics.\"{name}\".publish: only 'server' is supported in this version")
     if settings.delivery.max_topics_per_connection < 2:
         problems.append("delivery.max_topics_per_connection must be at least 2: a session has two from the start")
     if SUPERVISORS in settings.actors:

@@ -25,8 +25,11 @@ ROWS: dict[str, list[set[str]]] = {
         {"delivery", "storage", "backplane"},
         {"actors"},
         {"transport"},
+        {"options"},
+        {"plugins"},
+        {"modules"},
         {"web"},
-        {"plugins", "metrics", "tree", "restart", "server", "client", "cli", "asgi", "testing", "__main__"},
+        {"metrics", "tree", "restart", "server", "client", "cli", "asgi", "testing", "__main__"},
     ],
 }
 

@@ -19,16 +19,16 @@ from realtime.web import (
     listings,
     me,
     metrics,
+    modules,
     sockets,
     sse,
     status,
     tasks,
-    webhooks,
 )
 from realtime.web.backend import KEY, Backend
 
 BLUEPRINTS: Final = tuple(
-    each.blueprint for each in (documents, events, jobs, listings, me, metrics, sockets, sse, status, tasks, webhooks)
+    each.blueprint for each in (documents, events, jobs, listings, me, metrics, modules, sockets, sse, status, tasks)
 )
 
 
@@ -42,8 +42,8 @@ class Application(QuartTrio):
         """ASGI's entry point: what we have no route for goes to the actor module that has one."""
         mounts = None if scope["type"] == "lifespan" else self.extensions[KEY].mounts
         if mounts is not None and mounts.applications:
-            other = mounts.find(scope)
-            if other is not None and not mounts.has_route(self, scope):
+            other = mounts.find(self, scope)
+            if other is not None:
                 await other.asgi_app(scope, receive, send)
                 return
         await super().asgi_app(scope, receive, send)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 from quart import current_app
 
 from realtime.actors.access import Access
+from realtime.actors.emitter import Emitter
 from realtime.actors.events import EventManager
-from realtime.actors.incoming import Webhooks
+from realtime.actors.methods import Methods
+from realtime.actors.presence import Presence
 from realtime.actors.tasks import TaskManager
 from realtime.delivery.hub import Hub
 from realtime.delivery.refusals import Refusals
@@ -19,11 +21,11 @@ from realtime.ports import EventStore
 from realtime.settings import Settings
 from supervisors import Tree
 
+if TYPE_CHECKING:
+    from realtime.modules import Modules
+    from realtime.web.mounts import Mounts
+
 KEY = "realtime_backend"
-
-
-def _webhooks(backend: Backend) -> Webhooks:
-    return Webhooks.from_settings(backend.settings)
 
 
 @attrs.define
@@ -42,9 +44,13 @@ class Backend:
     events: EventManager
     tasks: TaskManager
     access: Access
+    emit: Emitter
+    presence: Presence
+    methods: Methods
     refusals: Refusals = attrs.field(factory=Refusals)
-    webhooks: Webhooks = attrs.field(default=attrs.Factory(_webhooks, takes_self=True))
     tree: Tree | None = None
+    modules: Modules | None = None
+    mounts: Mounts | None = None
     phase: Literal["starting", "serving", "draining"] = "starting"
     absence: float = closing.RESTART
     restarts: int = 0

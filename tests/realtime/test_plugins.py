@@ -8,10 +8,12 @@ import pytest
 
 from realtime import plugins
 from realtime.actors.broadcaster import RESTART
-from realtime.plugins import PluginError, Services, load_children
+from realtime.modules import Modules
+from realtime.plugins import PluginError, Services
 from realtime.settings import ActorSettings
 from realtime.tree import build
-from supervisors import SupervisorSpec
+from realtime.web.mounts import Mounts
+from supervisors import SupervisorRef, SupervisorSpec
 
 from .in_process import make_settings, running
 
@@ -36,10 +38,20 @@ def load(use, **settings):
 
 
 def load_many(actors):
+    return modules_of(actors).children()
+
+
+def load_plugin(use, **settings):
+    """What the module *use* has brought."""
+    return modules_of({"mine": ActorSettings(use=use, **settings)}).get("mine").plugin
+
+
+def modules_of(actors):
     system = build(make_settings())
-    return load_children(
-        attrs.evolve(system.services, settings=make_settings(actors=actors)),
-    )
+    services = attrs.evolve(system.services, settings=make_settings(actors=actors))
+    modules = Modules(services, Mounts(system.backend), SupervisorRef("broadcasters"), system.jobs)
+    modules.load()
+    return modules
 
 
 ONE = """
@@ -271,7 +283,7 @@ def test_a_module_that_is_broken_says_so(write, source):
 
 @pytest.mark.parametrize("source", ["", "children = 3", "async def children(services): ..."])
 def test_a_module_without_a_plain_function_is_refused(write, source):
-    with pytest.raises(PluginError, match="no plain function children"):
+    with pytest.raises(PluginError, match="plain function children"):
         load(write(source))
 
 

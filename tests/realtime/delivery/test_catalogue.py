@@ -1,6 +1,7 @@
 import pytest
 
 from realtime.delivery.catalogue import Catalogue, UnknownTopic
+from realtime.delivery.hub import Hub
 from realtime.settings import Settings, TopicSettings
 
 
@@ -57,3 +58,21 @@ def test_a_topic_that_comes_back_has_another_epoch(catalogue):
     first = catalogue.open("tasks/x")
     assert catalogue.forget_if_unused(first)
     assert catalogue.open("tasks/x").epoch != first.epoch
+
+
+def test_what_was_declared_can_be_listed_and_taken_back():
+    """Names and prefixes; what has subscribers stays until they have left."""
+    hub = Hub(lambda name: TopicSettings())
+    hub.declare("stays")
+    with hub.noting() as noted:
+        hub.declare("one", retain=True)
+        hub.declare("many/*")
+        hub.declare("stays")
+    hub.declare("not_noted")
+    assert noted == ["one", "many/*", "stays"]
+    hub.check("many/x")
+    hub.retract("many/*")
+    hub.retract("one")
+    assert hub.declared() == {"stays", "not_noted"}
+    with pytest.raises(UnknownTopic):
+        hub.check("many/x")
