@@ -20,15 +20,32 @@ from realtime.web import (
     me,
     metrics,
     modules,
+    sessions,
     sockets,
     sse,
     status,
     tasks,
+    webhooks,
 )
 from realtime.web.backend import KEY, Backend
 
 BLUEPRINTS: Final = tuple(
-    each.blueprint for each in (documents, events, jobs, listings, me, metrics, modules, sockets, sse, status, tasks)
+    each.blueprint
+    for each in (
+        documents,
+        events,
+        jobs,
+        listings,
+        me,
+        metrics,
+        modules,
+        sessions,
+        sockets,
+        sse,
+        status,
+        tasks,
+        webhooks,
+    )
 )
 
 

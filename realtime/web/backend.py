@@ -11,6 +11,7 @@ from quart import current_app
 from realtime.actors.access import Access
 from realtime.actors.emitter import Emitter
 from realtime.actors.events import EventManager
+from realtime.actors.incoming import Webhooks
 from realtime.actors.methods import Methods
 from realtime.actors.presence import Presence
 from realtime.actors.tasks import TaskManager
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from realtime.web.mounts import Mounts
 
 KEY = "realtime_backend"
+
+
+def _webhooks(backend: Backend) -> Webhooks:
+    return Webhooks.from_settings(backend.settings)
 
 
 @attrs.define
@@ -48,6 +53,7 @@ class Backend:
     presence: Presence
     methods: Methods
     refusals: Refusals = attrs.field(factory=Refusals)
+    webhooks: Webhooks = attrs.field(default=attrs.Factory(_webhooks, takes_self=True))
     tree: Tree | None = None
     modules: Modules | None = None
     mounts: Mounts | None = None
