@@ -1,54 +1,47 @@
-"""The WebSocket paths: what each carries, and what a client may say on it."""
+"""The WebSocket paths: what each carries. What a client may say on it: `realtime.web.understanding`."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-import structlog
 from quart import Blueprint, websocket
 
 from realtime import messages
 from realtime.actors.tasks import UnknownTask, topic_of
-from realtime.delivery.catalogue import UnknownTopic
 from realtime.delivery.connection import Connection
-from realtime.delivery.hub import Hub, TooManyTopics
+from realtime.delivery.hub import Hub
 from realtime.delivery.outbox import Outbox
 from realtime.delivery.topics import Subscription
 from realtime.fields import BadField, shown
 from realtime.messages import (
     CLIENT_TYPES,
     BadMessage,
-    ClientMessage,
     CloseCode,
     Ping,
     Pong,
-    Subscribe,
-    Unsubscribe,
     parse_client_message,
 )
 from realtime.policy import bearer
 from realtime.policy.pages import Cursor
 from realtime.policy.progress import TaskRecord
 from realtime.transport.asgi import CONNECTION, open_wire
-from realtime.web import stream_shapes
+from realtime.web import stream_shapes, understanding
 from realtime.web.access import admitted, enter, leave, may, principal, send_away
 from realtime.web.backend import Backend, backend
 from realtime.web.described import streams
 from realtime.web.errors import ApiError
 from realtime.web.feed import TOPIC as SUPERVISORS
 from realtime.web.nodes import node_to_wire
+from realtime.web.understanding import Answer
 from supervisors import Tree
 
 blueprint = Blueprint("sockets", __name__)
-logger = structlog.get_logger("realtime.sockets")
 
 STARTING: Final = "retry-after=1.0"
 """The close reason while the tree is being started, which takes a fraction of a second."""
-
-Understand = Callable[[Backend, Connection, ClientMessage], None]
 
 
 @blueprint.websocket("/ws/events")
@@ -56,7 +49,7 @@ Understand = Callable[[Backend, Connection, ClientMessage], None]
 async def events() -> None:
     """Each event, as it is committed."""
     if await admitted("events"):
-        await _serve(("events",), _understand_fixed)
+        await _serve(("events",), understanding.fixed)
 
 
 @blueprint.websocket("/ws/supervisors")
@@ -72,7 +65,7 @@ async def supervisors() -> None:
         await send_away(CloseCode.RESTART, STARTING)
     elif await admitted(SUPERVISORS):
         show = partial(send_tree, tree, tracebacks=backend().settings.server.debug or may("operate"))
-        await _serve((SUPERVISORS,), _understand_fixed, begin=show)
+        await _serve((SUPERVISORS,), understanding.fixed, begin=show)
 
 
 @blueprint.websocket("/ws/tasks/<task_id>")
@@ -99,7 +92,7 @@ async def task(task_id: str) -> None:
         return
     if backend().hub.knows(topic):
         await _serve(
-            (topic,), _understand_fixed, begin=partial(watch, backend(), task_id), heartbeat=messages.heartbeat
+            (topic,), understanding.fixed, begin=partial(watch, backend(), task_id), heartbeat=messages.heartbeat
         )
     else:
         await _serve_outcome(record)
@@ -117,12 +110,12 @@ async def session(session_id: str) -> None:
         raise ApiError(404, f"a session's id is {messages.ID_GRAMMAR}, and no stream's name")
     topic = f"session/{session_id}"
     if await admitted(topic):
-        await _serve(("clock", topic), _understand_session, session=session_id)
+        await _serve(("clock", topic), understanding.session, session=session_id)
 
 
 async def _serve(
     topics: tuple[str, ...],
-    understand: Understand,
+    understand: Answer,
     *,
     session: str | None = None,
     begin: Callable[[Connection, Subscription], None] | None = None,
@@ -149,29 +142,29 @@ async def _live(
     state: Backend,
     connection: Connection,
     topics: tuple[str, ...],
-    understand: Understand,
+    understand: Answer,
     begin: Callable[[Connection, Subscription], None] | None,
     since: Cursor | None,
 ) -> None:
     """An open connection; outside of any request."""
 
-    def handle(text: str | bytes) -> None:
+    def handle(text: str | bytes) -> Awaitable[None] | None:
         try:
             message = parse_client_message(text)
         except BadMessage as problem:
             connection.reject(str(problem))
-        else:
-            # A pong is our own doing.
-            if isinstance(message, Pong) or state.access.within_rate(connection.principal):
-                understand(state, connection, message)
-            else:
-                connection.close(CloseCode.TOO_MANY_MESSAGES, "too many messages of this principal")
+            return None
+        # A pong is our own doing.
+        if isinstance(message, Pong) or state.access.within_rate(connection.principal):
+            return understand(state, connection, message)
+        connection.close(CloseCode.TOO_MANY_MESSAGES, "too many messages of this principal")
+        return None
 
     enter(state, connection)
     try:
         for topic in topics:
             # Of a session the clock is but one part.
-            if not _allowed(state, connection, topic):
+            if not understanding.allowed(state, connection, "subscribe", topic):
                 continue
             subscription = state.hub.subscribe(connection, topic, since)
             if begin is not None:
@@ -253,69 +246,3 @@ def send_tree(tree: Tree, connection: Connection, subscription: Subscription, *,
     """The root node; its offset is that of the last change before it."""
     node = node_to_wire(tree.snapshot(), tracebacks=tracebacks)
     connection.reply(messages.published("snapshot", subscription.topic, subscription.offset, node))
-
-
-# --- what clients say ----------------------------------------------------------------------------------------------
-
-
-def _understand_fixed(_state: Backend, connection: Connection, message: ClientMessage) -> None:
-    """On a stream that is what it is."""
-    if not _heartbeat(connection, message):
-        _not_supported(connection, message, "this stream accepts ping and pong; use /ws/<session_id> to choose topics")
-
-
-def _understand_session(state: Backend, connection: Connection, message: ClientMessage) -> None:
-    """On a session, whose client chooses its topics."""
-    if isinstance(message, Subscribe):
-        _subscribe(state, connection, message)
-    elif isinstance(message, Unsubscribe):
-        _unsubscribe(state, connection, message.topic)
-    elif not _heartbeat(connection, message):
-        _not_supported(connection, message, "a session accepts subscribe, unsubscribe, ping and pong")
-
-
-def _heartbeat(connection: Connection, message: ClientMessage) -> bool:
-    """Answer a ping; whether the message was one, or a pong, which was a sign of life by coming."""
-    if isinstance(message, Ping):
-        connection.pong(message.timestamp)
-    return isinstance(message, Ping | Pong)
-
-
-def _not_supported(connection: Connection, message: ClientMessage, text: str) -> None:
-    topic, id = getattr(message, "topic", None), getattr(message, "id", None)
-    connection.refuse("not_supported", text, topic=topic, id=id)
-
-
-def _allowed(state: Backend, connection: Connection, topic: str) -> bool:
-    """Whether the client may subscribe to *topic*; if not, it has been told."""
-    if state.access.may(connection.principal, "subscribe", topic):
-        return True
-    why = state.access.explain(connection.principal, "subscribe", topic)
-    connection.refuse("not_allowed", why, topic=topic)
-    return False
-
-
-def _subscribe(state: Backend, connection: Connection, wanted: Subscribe) -> None:
-    topic = wanted.topic
-    since = None if wanted.epoch is None or wanted.offset is None else Cursor(wanted.epoch, wanted.offset)
-    if topic.startswith("session/") and topic != f"session/{connection.session}":
-        connection.refuse("not_allowed", "this topic belongs to another session", topic=topic)
-        return
-    if not _allowed(state, connection, topic):
-        return
-    try:
-        state.hub.subscribe(connection, topic, since)
-    except UnknownTopic as error:
-        connection.refuse("unknown_topic", str(error), topic=topic)
-    except TooManyTopics as error:
-        connection.refuse("too_many_topics", str(error), topic=topic)
-    else:
-        logger.debug("subscribed", topic=topic)
-
-
-def _unsubscribe(state: Backend, connection: Connection, topic: str) -> None:
-    if state.hub.unsubscribe(connection, topic):
-        logger.debug("unsubscribed", topic=topic)
-    else:
-        text = f"there is no subscription to {topic!r}"
-        connection.refuse("not_subscribed", text, topic=topic)

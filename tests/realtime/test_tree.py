@@ -13,7 +13,10 @@ from supervisors import DynamicSupervisorSpec, StartError
 
 from .in_process import CLOCK, closed, make_settings, receive, running
 
-DESIGN = ["store", "backplane", "hub", "connections", "server", "jobs", "heartbeat", "broadcasters"]
+DESIGN = [
+    *("store", "backplane", "hub", "emitter", "presence"),
+    *("connections", "server", "jobs", "heartbeat", "broadcasters"),
+]
 """Section 1 of the design, from the top to the bottom."""
 
 
@@ -161,7 +164,6 @@ async def test_that_takes_no_more_than_half_of_the_drain(monkeypatch, drain_wind
     ("settings", "said"),
     [
         ({"engine": Engine(url="redis://localhost")}, "engine.url: only 'local' is supported in this version"),
-        ({"topics": {"a/*": TopicRule(publish="anyone")}}, "topics.\"a/*\".publish: only 'server'"),
         ({"delivery": Delivery(max_topics_per_connection=1)}, "delivery.max_topics_per_connection must be at least 2"),
         ({"actors": {"supervisors": ActorSettings(use="x")}}, "actors.supervisors: this id is taken"),
     ],

@@ -161,7 +161,7 @@ async def test_what_one_does_not_have_cannot_be_left(system):
         ({"type": "ack", "id": "a1"}, {"id": "a1"}),
     ],
 )
-@pytest.mark.parametrize("path", ["/ws/mine", *FIXED])
+@pytest.mark.parametrize("path", FIXED)
 async def test_what_is_not_supported_is_refused_by_its_name(system, path, message, named):
     async with system.websocket(path) as socket:
         await receive(socket, 2 if path != "/ws/events" else 1)

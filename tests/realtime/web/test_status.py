@@ -50,7 +50,7 @@ def starting_app():
 async def test_the_root_shows_the_whole_tree(system):
     node = await system.get("/api/supervisors")
     assert (node["id"], node["path"], node["kind"], node["state"]) == ("root", "", "supervisor", "running")
-    ids = ["store", "backplane", "hub", "jobs", "heartbeat", "broadcasters"]
+    ids = ["store", "backplane", "hub", "emitter", "presence", "jobs", "heartbeat", "broadcasters"]
     assert [child["id"] for child in node["children"]] == ids
     assert [child["path"] for child in node["children"][-1]["children"]] == ["broadcasters/supervisors"]
 
