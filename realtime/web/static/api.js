@@ -1,5 +1,7 @@
 /** Requests, made only when the page is loaded or somebody asks for something. */
 
+import { headers } from "./credentials.js";
+
 /** Milliseconds until a request is given up. */
 const DEADLINE = 10_000;
 
@@ -31,7 +33,7 @@ async function exchange(method, path, body) {
   try {
     const response = await fetch(new URL(path, document.baseURI), {
       method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+      headers: { ...headers(), ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(DEADLINE),
     });

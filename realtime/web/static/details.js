@@ -3,10 +3,11 @@
 import { el } from "./dom.js";
 import * as format from "./format.js";
 
-/** The content of the panel; `asOf` is the time of what it shows. */
-export function details(entry, asOf, onRefresh) {
+/** The content of the panel; `asOf` is the time of what it shows; `act`: `refresh()` and `operate(action)`. */
+export function details(entry, asOf, act) {
   const { node } = entry;
   return [
+    ...operations(entry, act.operate),
     facts(identity(entry)),
     ...section("Last exit", exit(node.last_exit)),
     ...section("Figures", Object.entries(node.stats ?? {}).map(statistic)),
@@ -14,9 +15,36 @@ export function details(entry, asOf, onRefresh) {
       "p",
       { class: "details-foot" },
       `As of ${format.time(asOf)} `,
-      el("button", { type: "button", class: "link", text: "Read again", on: { click: onRefresh } }),
+      el("button", {
+        type: "button",
+        class: "link",
+        text: "Read again",
+        dataset: { act: "read" },
+        on: { click: act.refresh },
+      }),
     ),
   ];
+}
+
+/** Shown to operators only; the root is stopped with its process. */
+function operations({ node, path }, operate) {
+  if (path === "") return [];
+  const down = node.state === "stopped" || node.state === "failed";
+  const offered = [
+    ["restart", "Restart", down],
+    ["stop", "Stop", down],
+    ["start", "Start", !down],
+  ];
+  const button = ([action, text, disabled]) =>
+    el("button", {
+      type: "button",
+      text,
+      disabled,
+      "aria-label": `${text} ${node.id}`,
+      dataset: { act: action, testid: `${action}-button` },
+      on: { click: () => operate(action) },
+    });
+  return [el("p", { class: "operations" }, ...offered.map(button))];
 }
 
 function identity({ node, path, dynamic, total }) {

@@ -9,6 +9,7 @@ import { Figures } from "./figures.js";
 import { EventForm } from "./form.js";
 import { TIME_WIDTH } from "./format.js";
 import { Health } from "./health.js";
+import { SignIn } from "./signin.js";
 import { Socket } from "./socket.js";
 import { Supervision } from "./supervision.js";
 import { Tasks } from "./tasks.js";
@@ -83,6 +84,8 @@ const sockets = new Map([
 ]);
 for (const [name, socket] of sockets) connection.add(name, socket);
 for (const socket of sockets.values()) socket.open();
+
+new SignIn(() => sockets.forEach((socket) => socket.restart()));
 
 setInterval(() => {
   clock.tick();

@@ -23,8 +23,8 @@ export class NodeView {
   #actions;
 
   /**
-   * `actions`: `toggle(view)` when the children are opened or closed, `crash(path)` and `read(path)`, which return
-   * promises; `crash` is null when the server does not allow it.
+   * `actions`: `toggle(view)` when the children are opened or closed, `crash(path)`, `operate(path, action)` and
+   * `read(path)`, which return promises; `crash` is null when the server does not allow it.
    */
   constructor(entry, actions) {
     this.#entry = entry;
@@ -181,11 +181,23 @@ export class NodeView {
   #fill() {
     // What somebody reads must not close under their eyes when a figure changes, nor lose the focus.
     const reading = this.#panel.querySelector(".traceback")?.open ?? false;
-    const focused = this.#panel.contains(document.activeElement);
-    this.#panel.replaceChildren(...details(this.#entry, this.#asOf, () => this.#read()));
+    const focused = this.#panel.contains(document.activeElement) ? document.activeElement.dataset.act : undefined;
+    this.#panel.replaceChildren(
+      ...details(this.#entry, this.#asOf, {
+        refresh: () => this.#read(),
+        operate: (action) => this.#operate(action),
+      }),
+    );
     const shown = this.#panel.querySelector(".traceback");
     if (shown) shown.open = reading;
-    if (focused) this.#panel.querySelector("button").focus();
+    if (focused) this.#panel.querySelector(`[data-act="${focused}"]:not(:disabled)`)?.focus();
+  }
+
+  /** Who stops something by mistake may not be able to start it from here: the server is part of the tree. */
+  #operate(action) {
+    const { path } = this.#entry;
+    if (action === "stop" && !confirm(`Stop ${path}? It stays stopped until it is started again.`)) return;
+    this.#try(this.#actions.operate(path, action));
   }
 
   /** Figures arrive with changes only; who opens the panel wants those of now. */

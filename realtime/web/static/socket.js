@@ -1,6 +1,7 @@
 /** A WebSocket that comes back by itself, keeps itself alive, and says at any moment how it is. */
 
 import { afterClose } from "./closing.js";
+import { subprotocols } from "./credentials.js";
 
 /** Milliseconds. A server pings every 30 s by default, so a longer silence is worth a question. */
 const OPENING = 10_000;
@@ -47,7 +48,7 @@ export class Socket {
     const url = new URL(this.#path, document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     for (const [key, value] of Object.entries(this.#query())) url.searchParams.set(key, value);
-    const ws = new WebSocket(url);
+    const ws = new WebSocket(url, subprotocols());
     this.#ws = ws;
     // Events of a socket that was dropped meanwhile must not touch its successor.
     const mine = (handle) => (event) => ws === this.#ws && handle(event);

@@ -22,6 +22,7 @@ export class Tree {
     this.#actions = {
       toggle: (view) => this.#children(view),
       crash: debug ? (path) => request("POST", `api/supervisors/${quotePath(path)}/crash`, {}) : null,
+      operate: (path, action) => request("POST", `api/supervisors/${quotePath(path)}/${action}`),
       read: (path) => this.#read(path),
     };
   }
