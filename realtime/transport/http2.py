@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import h2.events
+import h2.exceptions
 import trio
+from h2.errors import ErrorCodes
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.events import Request, StreamClosed
-from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.utils import filter_pseudo_headers
 from priority.priority import DuplicateStreamError
@@ -22,6 +24,37 @@ if TYPE_CHECKING:
 # Bytes that may come without an event. h2 looks at the length of a frame only when all of it, up to 16 MiB, has
 # been kept; what was agreed on is 16 KiB for a frame and 64 KiB for the headers of a request.
 _MAX_UNPARSED: Final = 2**17
+
+
+class BoundedBuffer(StreamBuffer):
+    """What one stream has to send and its window does not allow yet: who adds to it waits while that is too much.
+
+    Hypercorn's own lets go of who waits as soon as nothing can be taken out, which is when its peer does not read.
+    """
+
+    async def push(self, data: bytes) -> None:
+        """Add *data*; then wait for room. If cancelled, it has been added all the same.
+
+        Raises:
+          BufferCompleteError: the stream is closed.
+        """
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        if len(self.buffer) >= BUFFER_HIGH_WATER:
+            await self._paused.clear()
+            await self._paused.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        """Take out *max_length* bytes at most."""
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_HIGH_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
 
 
 class HTTP2(H2Protocol):
@@ -82,10 +115,26 @@ class HTTP2(H2Protocol):
         before the end of that answer was written.
         """
         if isinstance(event, StreamClosed):
+            await self._reset_unfinished(event.stream_id)
             await self._close_stream(event.stream_id)
             await self.send(Updated(idle=self.idle))
         else:
             await super().stream_send(event)
+
+    async def _reset_unfinished(self, stream_id: int) -> None:
+        """Tell the peer of an answer that has no end, for which it would wait as long as the connection lasts."""
+        buffer = self.stream_buffers.get(stream_id)
+        if buffer is None or buffer.complete:
+            return
+        await buffer.close()
+        try:
+            self.connection.reset_stream(stream_id, ErrorCodes.CANCEL)
+        except h2.exceptions.ProtocolError:  # the peer was first
+            pass
+        # Whoever sends next finds it closed, and forgets it.
+        self.priority.unblock(stream_id)
+        await self.has_data.set()
+        await self._flush()
 
     async def _send_data(self, stream_id: int) -> None:
         await super()._send_data(stream_id)
@@ -120,7 +169,7 @@ class HTTP2(H2Protocol):
             else HTTPStream(*common, self.stream_send, request.stream_id)
         )
         self.streams[request.stream_id] = stream
-        self.stream_buffers[request.stream_id] = StreamBuffer(self.context.event_class)
+        self.stream_buffers[request.stream_id] = BoundedBuffer(self.context.event_class)
         try:
             self.priority.insert_stream(request.stream_id)
         except DuplicateStreamError:  # a PRIORITY frame came before its headers

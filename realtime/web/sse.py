@@ -59,7 +59,7 @@ async def stream(topic: str) -> Response:
         # Over HTTP/2 many streams share one connection, which alone was counted when it was accepted.
         raise ApiError(503, "there are too many connections; try again later", headers=LATER)
     extensions: Mapping[str, Any] = request.scope.get("extensions") or {}
-    live = partial(_live, state, unused_id(state.hub, extensions.get(CONNECTION)), follow, principal())
+    live = partial(_live, state, extensions.get(CONNECTION), follow, principal())
     return EventStreamResponse(
         live, since, address=_address(request.scope), write_timeout=state.settings.server.write_timeout
     )
@@ -141,8 +141,12 @@ def _unknown(topic: str) -> ApiError:
     return ApiError(404, f"topic {shown(topic)} is not known", code="unknown_topic")
 
 
-async def _live(state: Backend, id: str, follow: _Topic | _Outcome, whose: Principal, wire: EventStreamWire) -> None:
+async def _live(
+    state: Backend, of_transport: str | None, follow: _Topic | _Outcome, whose: Principal, wire: EventStreamWire
+) -> None:
     """The connection, from its first message to its end; outside of any request."""
+    # Only here: over HTTP/2 another stream of the same connection may have taken it since the request came.
+    id = unused_id(state.hub, of_transport)
     delivery = state.settings.delivery
     outbox = Outbox(delivery.mailbox_messages, delivery.mailbox_bytes)
     connection = Connection(id, wire, outbox=outbox, principal=whose, refusals=state.refusals)
