@@ -79,6 +79,8 @@ class Emission:
             taken = write(data)
         except OSError:  # it takes nothing now, or never again: the send actor will find out
             return False
+        if connection.counts is not None:
+            connection.counts.written_bytes += taken
         rest, _ = self._batch.left(taken, deflated=deflated)
         if rest is not None:
             connection.owe(rest)

@@ -171,21 +171,29 @@ class Ended:
 
 
 @attrs.frozen
+class Member:
+    """A session, on however many connections, and as whom it has signed in."""
+
+    session: str
+    principal: str | UnsetType = UNSET
+
+
+@attrs.frozen
 class Joins:
     """Who has come and who has left."""
 
-    joined: list[Any]
-    left: list[Any]
+    joined: list[Member]
+    left: list[Member]
 
 
 @attrs.frozen
 class Presence:
-    """Who is in a topic has changed."""
+    """Who is in a topic has changed; the first behind `subscribed` tells who is there already."""
 
     type: Literal["presence"]
     topic: str
+    offset: Offset
     data: Joins
-    offset: Offset | UnsetType = UNSET
 
 
 @attrs.frozen
@@ -322,7 +330,12 @@ EXAMPLES: Final[Mapping[type, Mapping[str, Any]]] = {
         "offset": 9,
         "data": _FAR | {"error": {"code": "timeout", "message": "it took longer than 60 s"}},
     },
-    Presence: {"type": "presence", "topic": "room", "data": {"joined": [{"id": "c1"}], "left": []}},
+    Presence: {
+        "type": "presence",
+        "topic": "room",
+        "offset": 7,
+        "data": {"joined": [{"session": "alice"}], "left": []},
+    },
     PingMessage: {"type": "ping", "timestamp": _NOW},
     HeartbeatMessage: {"type": "heartbeat", "timestamp": _NOW},
     PongMessage: {"type": "pong", "timestamp": _NOW},
