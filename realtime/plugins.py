@@ -46,6 +46,7 @@ from realtime.options import Hook, Options
 from realtime.options import PluginError as PluginError
 from realtime.ports import EventStore
 from realtime.settings import ActorSettings, Settings
+from realtime.storage.deliveries import DeliveryStore
 from supervisors import ChildSpec, SupervisorSpec
 from supervisors.runtime.code import install
 
@@ -72,6 +73,7 @@ class Services:
     emit: Emitter
     presence: Presence
     methods: Methods
+    deliveries: DeliveryStore
 
 
 @attrs.frozen

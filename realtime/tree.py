@@ -33,6 +33,7 @@ from realtime.policy.retention import Retention
 from realtime.ports import Backplane, EventStore, StoredEvent
 from realtime.settings import Settings, SettingsError
 from realtime.storage import open_store
+from realtime.storage.deliveries import DeliveryStore
 from realtime.storage.tasks import TaskStore
 from realtime.transport import Admission, ServerConfig, serve
 from realtime.web.app import Application
@@ -105,11 +106,12 @@ class System:
     async def run_store(
         self, *, stopping: trio.Event, task_status: trio.TaskStatus[EventStore] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """The events, and in the same file the history of tasks."""
+        """The events, and in the same file the history of tasks and what was delivered to whom."""
         try:
             await self.store.run(stopping=stopping, task_status=task_status)
         finally:
             await self.tasks.aclose()
+            await self.services.deliveries.aclose()
 
     async def run_hub(self, *, task_status: trio.TaskStatus[Hub] = trio.TASK_STATUS_IGNORED) -> None:
         """The flusher.  Events are numbered by the store, which is up by now and goes on where it was."""
@@ -168,11 +170,11 @@ def build(settings: Settings) -> System:
     tasks = TaskManager(hub, history, jobs)
     for name, command in settings.jobs.items():
         tasks.register(command_job(name, command, folder=settings.folder))
-    access = Access.from_settings(settings)
+    access, deliveries = Access.from_settings(settings), DeliveryStore(str(settings.store.path))
     emit, presence, methods = Emitter(hub), Presence(hub), Methods()
-    backend = Backend(settings, hub, store, events, tasks, access, emit, presence, methods)
+    backend = Backend(settings, hub, store, events, tasks, access, emit, presence, methods, deliveries)
     feed = SupervisorFeed(hub, lambda: backend.tree, tracebacks=settings.server.debug)
-    services = Services(hub, store, events, tasks, settings, access, emit, presence, methods)
+    services = Services(hub, store, events, tasks, settings, access, emit, presence, methods, deliveries)
     broadcasters, backend.mounts = SupervisorRef("broadcasters"), Mounts(backend)
     modules = backend.modules = Modules(services, backend.mounts, broadcasters, jobs)
     modules.load()

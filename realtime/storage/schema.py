@@ -24,6 +24,24 @@ TASKS = """CREATE TABLE tasks (
 ) WITHOUT ROWID"""
 """Ids ascend with time, so the key's own order is that of a list. The last three are JSON."""
 
+DELIVERIES = (
+    # How far each sink has come.
+    'CREATE TABLE cursors (name TEXT PRIMARY KEY, epoch TEXT NOT NULL, "offset" INTEGER NOT NULL) WITHOUT ROWID',
+    # event: JSON. again: whether its sink is to send it once more.
+    """CREATE TABLE dead_letters (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        sink TEXT NOT NULL,
+        event TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        failed_at TEXT NOT NULL,
+        status INTEGER,
+        error TEXT,
+        again INTEGER NOT NULL
+    )""",
+    "CREATE INDEX dead_letters_by_sink ON dead_letters (sink)",
+    "CREATE INDEX dead_letters_again ON dead_letters (sink) WHERE again = 1",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # epoch: names the numbering of offsets.
@@ -53,6 +71,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID""",
     ),
     (TASKS, "CREATE INDEX tasks_running ON tasks (state) WHERE state = 'running'"),
+    DELIVERIES,
 )
 
 

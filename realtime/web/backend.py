@@ -20,6 +20,7 @@ from realtime.delivery.refusals import Refusals
 from realtime.policy import closing
 from realtime.ports import EventStore
 from realtime.settings import Settings
+from realtime.storage.deliveries import DeliveryStore
 from supervisors import Tree
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Backend:
     emit: Emitter
     presence: Presence
     methods: Methods
+    deliveries: DeliveryStore
     refusals: Refusals = attrs.field(factory=Refusals)
     webhooks: Webhooks = attrs.field(default=attrs.Factory(_webhooks, takes_self=True))
     tree: Tree | None = None
