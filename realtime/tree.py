@@ -95,7 +95,7 @@ class System:
         """The connections, and the server that accepts them; a crash of the one closes none of the others."""
         connections = SupervisorRef("connections")
         server = self.settings.server
-        admission = Admission(server.max_connections, server.max_connections_per_address)
+        admission = self.backend.admission = Admission(server.max_connections, server.max_connections_per_address)
         config = ServerConfig.from_settings(server, self.settings.delivery)
         accept = partial(serve, app, listener, config, connections, admission)
         return (

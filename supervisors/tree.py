@@ -102,7 +102,7 @@ class Node:
     """One child of a running tree, a supervisor with what is below it.
 
     *path* leaves out the root's id, so the root's is ``""``.  *uptime* and *next_retry* are in seconds and None when
-    they have no meaning.  *children* is None for a worker.
+    they have no meaning.  *children* is None for a worker; those of a *dynamic* supervisor come and go, and some are shown.
     """
 
     id: str
@@ -123,6 +123,7 @@ class Node:
     stats: Mapping[str, Any] = attrs.field(factory=dict)
     children: tuple[Node, ...] | None = None
     children_total: int | None = None
+    dynamic: bool = False
 
     def walk(self) -> Iterator[Node]:
         """This node and all below it, from the top, in start order."""

@@ -11,6 +11,7 @@ from typing import Self
 import structlog
 import trio
 
+from realtime.policy.histogram import Histogram
 from realtime.policy.retention import Retention
 from realtime.ports import EventStore, NewEvent, StoredEvent, StoreError, StoreStatistics, StoreStopped
 from realtime.storage.medium import MAX_RETIRED, Draft, Opened
@@ -60,6 +61,7 @@ class CommittingStore(EventStore):
         self._since_forget = 0
         self._hand_over_failures = 0
         self._last_commit_s: float | None = None
+        self.commit_seconds = Histogram()
 
     # --- what the medium does ---------------------------------------------------------------------------------------
 
@@ -221,6 +223,7 @@ class CommittingStore(EventStore):
             self._settle(batch, [error] * len(batch))
             raise
         self._last_commit_s = time.perf_counter() - started
+        self.commit_seconds.observe(self._last_commit_s)
         self._batches += 1
         self._settle(batch, outcomes)
 

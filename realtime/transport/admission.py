@@ -19,12 +19,17 @@ class TooManyConnections(Exception):
 
 @attrs.frozen
 class AdmissionStatistics:
-    """Connections open now and from how many addresses; accepted and refused since the start."""
+    """Connections open now and from how many addresses; accepted and refused since the start.
+
+    Attributes:
+      refused_of_address: those of the refused that were too many from their own address.
+    """
 
     open: int
     addresses: int
     accepted: int
     refused: int
+    refused_of_address: int
 
 
 class Admission:
@@ -39,6 +44,7 @@ class Admission:
         self._open = 0
         self._accepted = 0
         self._refused = 0
+        self._refused_of_address = 0
         self._per_address: dict[str, int] = {}
 
     def admit(self, address: str) -> str:
@@ -53,6 +59,7 @@ class Admission:
             raise TooManyConnections(self.max_connections)
         if from_there >= self.max_connections_per_address:
             self._refused += 1
+            self._refused_of_address += 1
             raise TooManyConnections(self.max_connections_per_address, address)
         self._open += 1
         self._per_address[address] = from_there + 1
@@ -68,4 +75,6 @@ class Admission:
 
     def statistics(self) -> AdmissionStatistics:
         """The counts at this moment."""
-        return AdmissionStatistics(self._open, len(self._per_address), self._accepted, self._refused)
+        return AdmissionStatistics(
+            self._open, len(self._per_address), self._accepted, self._refused, self._refused_of_address
+        )

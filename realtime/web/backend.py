@@ -21,6 +21,7 @@ from realtime.policy import closing
 from realtime.ports import EventStore
 from realtime.settings import Settings
 from realtime.storage.deliveries import DeliveryStore
+from realtime.transport import Admission
 from supervisors import Tree
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Backend:
     deliveries: DeliveryStore
     refusals: Refusals = attrs.field(factory=Refusals)
     webhooks: Webhooks = attrs.field(default=attrs.Factory(_webhooks, takes_self=True))
+    admission: Admission | None = None
     tree: Tree | None = None
     modules: Modules | None = None
     mounts: Mounts | None = None

@@ -1,31 +1,44 @@
-"""The process's figures over HTTP."""
+"""The process's figures over HTTP: as JSON for people and scripts, as text for Prometheus."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
 
-import attrs
 import psutil
 import trio
 from quart import Blueprint, Response
 
-from realtime.delivery.topics import TopicStatistics
-from realtime.web.backend import Backend, backend
+from realtime.web import prometheus, shapes
+from realtime.web.backend import backend
+from realtime.web.described import Answer, described
 from realtime.web.errors import json_response
+from realtime.web.figures import gather, to_json
 
 blueprint = Blueprint("metrics", __name__)
 
+# Files of /proc, and one entry for each open descriptor, are read in a thread.
+_in_thread: Final = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+
 
 @blueprint.get("/api/metrics")
+@described(answers={200: Answer(shapes.Metrics)})
 async def metrics() -> Response:
-    """The process's figures as JSON; counters count from its start."""
-    # In a thread: it reads files of /proc, and one entry for each open descriptor.
-    process = await trio.to_thread.run_sync(process_figures, abandon_on_cancel=True)
-    state = backend()
-    # Not that of the operating system's process, which a restart in its place leaves as it is.
-    life = {"uptime_s": round(time.monotonic() - state.began, 3), "restarts": state.restarts}
-    return json_response({"process": {**process, **life}, **figures(state)})
+    """The process's figures; counters count from its start."""
+    process = await _in_thread(process_figures)
+    figures = gather(backend())
+    life = {"uptime_s": round(figures.uptime, 3), "restarts": figures.restarts}
+    return json_response({"process": {**process, **life}, **to_json(figures)})
+
+
+@blueprint.get("/metrics")
+@described(answers={200: Answer(content_type=prometheus.CONTENT_TYPE)}, tag="metrics")
+async def scrape() -> Response:
+    """The same for Prometheus, as text of version 0.0.4."""
+    process = await _in_thread(prometheus.process_text)
+    text = prometheus.text(gather(backend())) + process
+    return Response(text, content_type=prometheus.CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
 
 def process_figures() -> Mapping[str, object]:
@@ -38,39 +51,3 @@ def process_figures() -> Mapping[str, object]:
             "open_files": process.num_fds(),
             "threads": process.num_threads(),
         }
-
-
-def figures(state: Backend) -> Mapping[str, object]:
-    """Those of everything that runs in it."""
-    hub = state.hub.statistics()
-    loop = trio.lowlevel.current_statistics()
-    nodes = () if state.tree is None else tuple(state.tree.snapshot().walk())
-    return {
-        "connections": {"open": hub.connections},
-        "messages": {"published": hub.published, "deliveries": hub.deliveries, "dropped": hub.dropped},
-        "topics": _by_family(state.hub.topics()),
-        "store": attrs.asdict(state.store.statistics()),
-        "supervisors": {
-            "restarts": sum(n.restarts for n in nodes),
-            "not_ok": sum(n.health != "ok" for n in nodes if n.kind == "worker"),
-            "nodes": len(nodes),
-        },
-        "loop": {"tasks": loop.tasks_living, "runnable": loop.tasks_runnable},
-        "refusals": attrs.asdict(state.refusals.statistics()),
-        "access": attrs.asdict(state.access.statistics()),
-    }
-
-
-def _by_family(topics: Iterable[TopicStatistics]) -> Mapping[str, Mapping[str, int]]:
-    """Sums by name; of topics with a slash, of which every session has one, by what stands before it, as ``session/*``.
-
-    Each by itself is shown by ``/api/topics``.
-    """
-    families: dict[str, dict[str, int]] = {}
-    for topic in topics:
-        first, slash, _ = topic.topic.partition("/")
-        family = families.setdefault(f"{first}/*" if slash else first, {"subscribers": 0, "published": 0, "dropped": 0})
-        family["subscribers"] += topic.subscribers
-        family["published"] += topic.published
-        family["dropped"] += topic.dropped
-    return families

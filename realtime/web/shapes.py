@@ -156,6 +156,150 @@ class Topics:
     topics: list[TopicFigures]
 
 
+# --- figures -------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Durations:
+    """How often something took how long, in seconds; quantiles are the bounds of buckets, null beyond the last."""
+
+    count: Count
+    sum: Seconds
+    p50: float | None
+    p99: float | None
+
+
+@attrs.frozen
+class ProcessFigures:
+    """The process as a whole."""
+
+    rss_bytes: Count
+    cpu_s: Seconds
+    open_files: Count
+    threads: Count
+    uptime_s: Seconds
+    restarts: Count
+
+
+@attrs.frozen
+class ConnectionTotals:
+    """All connections; those of the listening socket are null under another server than ours."""
+
+    open: Count
+    opened: Count
+    closed: Annotated[dict[str, dict[str, int]], Meta(description="by who ended them, and by code")]
+    accepted: Count | None
+    refused: Count | None
+    round_trip_s: Durations
+
+
+@attrs.frozen
+class QueueTotals:
+    """What waits in all outboxes together, and in the fullest one."""
+
+    connections: Count
+    messages: Count
+    bytes: Count
+    most_messages: Count
+
+
+@attrs.frozen
+class MessageTotals:
+    """All messages."""
+
+    published: Count
+    deliveries: Count
+    dropped: Count
+    pending: Count
+    received: Count
+    received_bytes: Count
+    sent_bytes: Count
+    queued: QueueTotals
+    latency_s: Durations
+    wait_s: Durations
+
+
+@attrs.frozen
+class FamilyTotals:
+    """The topics of one family."""
+
+    subscribers: Count
+    published: Count
+    dropped: Count
+
+
+@attrs.frozen
+class StoreTotals:
+    """The event store."""
+
+    events: Count
+    last_offset: Count
+    appended: Count
+    failed: Count
+    retired: Count
+    batches: Count
+    queued: Count
+    capacity: Count
+    last_commit_s: float | None
+    file_bytes: Count
+    hand_over_failures: Count
+    commit_s: Durations
+
+
+@attrs.frozen
+class SupervisorTotals:
+    """The tree, without the children of dynamic supervisors."""
+
+    restarts: Count
+    not_ok: Count
+    nodes: Count
+    restarts_by_path: dict[str, int]
+    budget_left: dict[str, int]
+
+
+@attrs.frozen
+class LoopTotals:
+    """The event loop."""
+
+    tasks: Count
+    runnable: Count
+    lag_s: Durations
+    blocked: Count
+
+
+@attrs.frozen
+class Refusals:
+    """What clients were refused, by the code that they were told."""
+
+    http: dict[str, int]
+    errors: dict[str, int]
+    closes: dict[str, int]
+
+
+@attrs.frozen
+class AccessTotals:
+    """Who is signed in, and how many sign-ins were refused."""
+
+    principals: Count
+    connections: Count
+    refused: Count
+
+
+@attrs.frozen
+class Metrics:
+    """The process's figures."""
+
+    process: ProcessFigures
+    connections: ConnectionTotals
+    messages: MessageTotals
+    topics: dict[str, FamilyTotals]
+    store: StoreTotals
+    supervisors: SupervisorTotals
+    loop: LoopTotals
+    refusals: Refusals
+    access: AccessTotals
+
+
 # --- the tree ------------------------------------------------------------------------------------------------------
 
 

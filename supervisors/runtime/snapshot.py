@@ -68,6 +68,7 @@ def node_of(child: Child, now: float) -> Node:
         stats=_stats(child),
         children=_children(supervisor, now),
         children_total=None if supervisor is None else len(supervisor.children),
+        dynamic=supervisor is not None and not isinstance(supervisor.spec, SupervisorSpec),
     )
 
 

@@ -17,7 +17,9 @@ def test_a_limit_in_all_names_itself() -> None:
         admission.admit("c")
     admission.release("a")
     admission.admit("c")
-    assert admission.statistics() == AdmissionStatistics(open=2, addresses=2, accepted=3, refused=1)
+    assert admission.statistics() == AdmissionStatistics(
+        open=2, addresses=2, accepted=3, refused=1, refused_of_address=0
+    )
 
 
 def test_a_limit_of_one_address_leaves_the_others() -> None:

@@ -39,7 +39,12 @@ async def test_what_is_connected_stored_and_published_is_counted(system):
     assert (before["connections"]["open"], during["connections"]["open"]) == (0, 1)
     assert (before["store"]["events"], during["store"]["events"]) == (0, 1)
     assert during["topics"]["events"] == {"subscribers": 1, "published": 1, "dropped": 0}
-    assert during["messages"] == {"published": before["messages"]["published"] + 1, "deliveries": 1, "dropped": 0}
+    messages = during["messages"]
+    assert messages["published"] == before["messages"]["published"] + 1
+    assert (messages["deliveries"], messages["dropped"]) == (1, 0)
+    assert messages["sent_bytes"] > 100
+    assert messages["latency_s"]["count"] == 1
+    assert during["store"]["commit_s"]["count"] == 1
 
 
 async def test_the_sessions_are_one_line_however_many_there_are(system):
@@ -53,7 +58,13 @@ async def test_the_sessions_are_one_line_however_many_there_are(system):
 
 async def test_the_tree_and_the_loop_are_counted(system):
     figures = await system.get("/api/metrics")
-    assert figures["supervisors"] == {"restarts": 0, "not_ok": 0, "nodes": 10}
+    assert figures["supervisors"] == {
+        "restarts": 0,
+        "not_ok": 0,
+        "nodes": 10,
+        "restarts_by_path": {},
+        "budget_left": {"": 3, "jobs": 3, "broadcasters": 3},
+    }
     assert figures["loop"]["tasks"] > 10
 
 
@@ -63,3 +74,4 @@ async def test_a_restart_shows(system, autojump_clock):
         await receive(socket, 1)
     supervisors = (await system.get("/api/metrics"))["supervisors"]
     assert supervisors["restarts"] == 1
+    assert supervisors["restarts_by_path"] == {"heartbeat": 1}
