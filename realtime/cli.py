@@ -83,6 +83,37 @@ def check(config: Path | None) -> None:
 
 
 @main.command()
+@config_option
+def modules(config: Path | None) -> None:
+    """List the actor modules that are configured, what each brings, and what is installed besides."""
+    from realtime.inventory import inventory
+
+    settings = _settings(config)
+    for line in _or_exit(lambda: list(inventory(settings))):
+        click.echo(line)
+
+
+@main.command("new-module")
+@click.argument("name")
+@click.option(
+    "--in", "where", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".", help="The folder."
+)
+def new_module(name: str, where: Path) -> None:
+    """Write a package NAME with an actor module and a test that passes."""
+    from realtime import scaffold
+
+    try:
+        folder = scaffold.write(name, where)
+    except FileExistsError as error:
+        raise click.ClickException(f"{where / name} is there already; nothing was written") from error
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="NAME") from error
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"written: {folder}; next: cd {folder} && pip install --editable . && pytest")
+
+
+@main.command()
 @click.argument("url")
 @click.option("--max", "max_messages", type=click.IntRange(min=1), help="Stop after this many messages.")
 @click.option("--subscribe", "topics", multiple=True, metavar="TOPIC", help="Also subscribe to this topic; repeatable.")

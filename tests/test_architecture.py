@@ -29,7 +29,20 @@ ROWS: dict[str, list[set[str]]] = {
         {"plugins"},
         {"modules"},
         {"web"},
-        {"metrics", "tree", "restart", "server", "client", "cli", "asgi", "testing", "__main__"},
+        {
+            "metrics",
+            "tree",
+            "restart",
+            "server",
+            "client",
+            "remote",
+            "cli",
+            "asgi",
+            "testing",
+            "inventory",
+            "scaffold",
+            "__main__",
+        },
     ],
 }
 
