@@ -1,7 +1,8 @@
-"""The command line: ``realtime serve``, ``realtime check``, ``realtime tail``."""
+"""The command line: ``realtime serve``, ``check``, ``tail``, ``emit``, ``tree``."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,10 +16,19 @@ import trio
 from realtime import __version__
 from realtime.settings import Settings, SettingsError, find, load
 
+SERVER = "http://127.0.0.1:8000"
+
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The settings; else REALTIME_CONFIG, else realtime.toml in this folder, else the defaults.",
+)
+
+
+token_option = click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with the token to sign in with; else REALTIME_TOKEN. There is no option for the token itself.",
 )
 
 
@@ -138,3 +148,59 @@ def tail(url: str, max_messages: int | None, topics: tuple[str, ...]) -> None:
         raise click.ClickException(str(end)) from end
     except KeyboardInterrupt:
         sys.exit(130)  # what shells report for a program ended by Ctrl-C
+
+
+def _asked(url: str, token_file: Path | None, ask: Callable[[Any], Any]) -> Any:
+    """What *ask* makes of the server at *url*; what goes wrong ends the command with one clear line."""
+    from realtime.remote import Remote, RemoteError, read_token
+
+    try:
+        return ask(Remote(url, read_token(os.environ, token_file)))
+    except RemoteError as error:
+        raise click.ClickException(str(error)) from error
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="URL") from error
+
+
+def _destination(_context: click.Context, _option: click.Parameter, text: str | None) -> dict[str, str] | None:
+    if text is None:
+        return None
+    kind, _, name = text.partition(":")
+    if kind not in ("session", "topic") or not name:
+        raise click.BadParameter(f"must be session:ID or topic:NAME, got {text!r}")
+    return {kind: name}
+
+
+def _json(_context: click.Context, _option: click.Parameter, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"is not JSON: {error}") from error
+
+
+@main.command()
+@click.argument("event")
+@click.option("--data", default="null", metavar="JSON", callback=_json, help="What to send with it.")
+@click.option("--to", metavar="session:ID|topic:NAME", callback=_destination, help="To whom; else every session.")
+@click.option("--ack", is_flag=True, help="Ask each client for an acknowledgement, and wait for them.")
+@click.option("--url", default=SERVER, show_default=True, help="The server.")
+@token_option
+def emit(event: str, data: Any, to: dict[str, str] | None, ack: bool, url: str, token_file: Path | None) -> None:
+    """Send a message to sessions, and print whom it reached."""
+    options = {"ack": True} if ack else {}
+    reached = _asked(url, token_file, lambda server: server.emit(event, data, to, **options))
+    click.echo(", ".join(f"{count} {what}" for what, count in reached.items()))
+
+
+@main.command()
+@click.argument("url", default=SERVER)
+@click.option("--path", default="", help="Only what stands below this node, such as broadcasters.")
+@token_option
+def tree(url: str, path: str, token_file: Path | None) -> None:
+    """Print the supervision tree of the server at URL; the exit code is 1 if anything in it is not in order."""
+    from realtime.remote import draw
+
+    node = _asked(url, token_file, lambda server: server.tree(path))
+    click.echo("\n".join(draw(node)))
+    if node["health"] != "ok":
+        sys.exit(1)
