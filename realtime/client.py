@@ -62,6 +62,7 @@ async def tail(
     print_line: Print = print,
     note: Print = print,
     chance: Callable[[], float] = random.random,
+    token: str | None = None,
 ) -> None:
     """Print each message of the stream at *url*, one a line, until it is complete or *max_messages* are printed.
 
@@ -70,13 +71,14 @@ async def tail(
     Args:
       topics: to subscribe to on every connection, on a session's stream.
       chance: a source of numbers in [0, 1), for jitter.
+      token: to sign in with.
 
     Raises:
       ValueError: *url* is none of a WebSocket.
       TailEnded: the server closed with a code after which there is no coming back, or refused the handshake for good.
     """
     check_url(url)
-    tail = _Tail(url, topics, print_line, max_messages)
+    tail = _Tail(url, topics, print_line, max_messages, token)
     attempt = 0
     while True:
         ended = await tail.follow()
@@ -100,11 +102,14 @@ def check_url(url: str) -> None:
 class _Tail:
     """What is followed, and how far it came."""
 
-    def __init__(self, url: str, topics: Sequence[str], print_line: Print, max_messages: int | None) -> None:
+    def __init__(
+        self, url: str, topics: Sequence[str], print_line: Print, max_messages: int | None, token: str | None
+    ) -> None:
         self._url = url
         self._topics = topics
         self._print_line = print_line
         self._left = max_messages
+        self._headers = [] if token is None else [(b"Authorization", b"Bearer " + token.encode())]
         #: Whether anything came over the last connection: then the one after it is a first attempt.
         self.heard = False
 
@@ -122,7 +127,7 @@ class _Tail:
         try:
             # The library's own deadline for the opening lets its reader live, and waits for that.
             async with trio_websocket.open_websocket_url(
-                self._url, connect_timeout=math.inf, disconnect_timeout=PART
+                self._url, extra_headers=self._headers, connect_timeout=math.inf, disconnect_timeout=PART
             ) as connection:
                 opening.deadline = math.inf
                 for topic in self._topics:

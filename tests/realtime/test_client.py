@@ -331,6 +331,33 @@ async def test_a_server_that_never_finishes_the_handshake_is_given_up(network, a
     assert run.notes == ["connection ended (no connection no handshake within 10 s); trying again in 0.5 s"]
 
 
+# --- signing in ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_token_goes_with_every_handshake_and_is_in_no_note(network, autojump_clock):
+    seen = []
+
+    def looks(then):
+        async def script(request):
+            seen.append(dict(request.headers).get(b"authorization"))
+            connection = await request.accept()
+            await connection.aclose(then, "")
+
+        return script
+
+    run = Run(network, [looks(1011), looks(1000), looks(1000)])
+    await run(token="ann-0123456789abcdef")
+    await run()
+    assert seen == [b"Bearer ann-0123456789abcdef", b"Bearer ann-0123456789abcdef", None]
+    assert not any("ann-" in note for note in run.notes)
+
+
+async def test_who_is_not_let_in_is_told_so_and_does_not_come_back(network, autojump_clock):
+    run = Run(network, [says(then=4401, reason="the token has expired; get a new one")])
+    with pytest.raises(TailEnded, match="4401 the token has expired; get a new one"):
+        await run(token="ann-0123456789abcdef")
+
+
 # --- urls ----------------------------------------------------------------------------------------------------------
 
 
