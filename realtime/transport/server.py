@@ -21,6 +21,7 @@ from supervisors.spec import ChildSpec
 
 from .admission import Admission, TooManyConnections
 from .config import ServerConfig, check_hypercorn
+from .direct import DirectOpener
 from .errors import body_headers, error_body
 from .listener import GuardedListener
 from .stream import GuardedStream
@@ -55,6 +56,7 @@ async def serve(
     """Accept connections on *listener* for the ASGI application *app*, until cancelled.
 
     Args:
+      app: if it has a method ``open_directly``, that is asked first; see `realtime.transport.direct`.
       listener: stays open and the caller's; see `open_listener`.
       admission: kept by the caller from one incarnation to the next, like the connections it counts.
       task_status: told *admission* once connections are accepted, for its figures.
@@ -66,7 +68,9 @@ async def serve(
     check_hypercorn()
     hypercorn = config.hypercorn()
     tls = config.ssl_context(hypercorn)
-    service = Service(ASGIWrapper(app), config, hypercorn)
+    open_directly = getattr(app, "open_directly", None) if tls is None else None
+    opener = None if open_directly is None else DirectOpener(config, hypercorn, open_directly)
+    service = Service(ASGIWrapper(app), config, hypercorn, opener)
     async with (
         GuardedListener(listener.dup(), config.write_timeout) as accepting,
         trio.open_nursery() as refusals,

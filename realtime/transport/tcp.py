@@ -31,10 +31,12 @@ from realtime.policy.closing import cut_off
 
 from .admission import Admission
 from .config import ServerConfig
+from .direct import DirectOpener, Serve, first_bytes
 from .http import HTTP1, ConnectionProtocol
 from .http2 import HTTP2
 from .stream import GuardedStream
 from .tasks import ConnectionContext, ConnectionTasks
+from .wire import SocketWire
 
 Stream = GuardedStream | trio.SSLStream[GuardedStream]
 
@@ -53,6 +55,8 @@ class Service:
     app: AppWrapper
     settings: ServerConfig
     hypercorn: Config
+    opener: DirectOpener | None = None
+    """For the application that opens WebSockets directly; None for any other, and with TLS."""
 
 
 async def run_connection(
@@ -65,9 +69,17 @@ async def run_connection(
     transport = transport_of(stream)
     structlog.contextvars.bind_contextvars(connection_id=id)  # ends with this task
     try:
-        server = GuardedTCPServer(service, stream, id, stopping)
-        await server.run()
-        await server.live_on()
+        opened, begun = None, b""
+        if service.opener is not None:
+            begun = await first_bytes(transport, service.settings.last_request)
+            opened = service.opener.open(begun, transport, id, stopping)
+        if opened is not None:
+            del begun
+            await live(*opened)
+        else:
+            server = GuardedTCPServer(service, stream, id, stopping, begun)
+            await server.run()
+            await server.live_on()
     except* Exception as failures:
         _log.error("connection failed", exc_info=failures)
     finally:
@@ -80,6 +92,17 @@ def transport_of(stream: Stream) -> GuardedStream:
     return stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
 
 
+async def live(wire: SocketWire, serve: Serve) -> None:
+    """Call *serve*, which owns *wire*, and see to it that the client has a Close frame at the end."""
+    try:
+        await serve(wire)
+    finally:
+        restart = (CloseCode.RESTART, cut_off(random.random).reason)
+        code, reason = restart if _cancelled() else (CloseCode.HANDLER_FAILED, "")
+        with trio.move_on_after(_LAST_WORD, shield=True):
+            await wire.say_goodbye(code, reason)
+
+
 def _cancelled() -> bool:
     return trio.current_effective_deadline() == -math.inf
 
@@ -87,7 +110,7 @@ def _cancelled() -> bool:
 class GuardedTCPServer(TCPServer):
     """Reads one connection and writes to it; what the bytes mean is its protocol's business."""
 
-    def __init__(self, service: Service, stream: Stream, id: str, stopping: trio.Event) -> None:
+    def __init__(self, service: Service, stream: Stream, id: str, stopping: trio.Event, begun: bytes = b"") -> None:
         context = ConnectionContext(stopping)
         super().__init__(service.app, service.hypercorn, context, {}, stream)  # type: ignore[arg-type]
         self.id = id
@@ -100,6 +123,8 @@ class GuardedTCPServer(TCPServer):
             service.hypercorn,
             {"realtime.connection": id, "realtime.stopping": stopping},
         )
+        # What has been read before.
+        self._first = begun
         self._life: Life | None = None
         self._begun = False
         self._ended = False
@@ -141,13 +166,7 @@ class GuardedTCPServer(TCPServer):
         assert self.protocol.websocket is not None
         wire = self.protocol.websocket.wire
         self._forget_http()
-        try:
-            await life()
-        finally:
-            restart = (CloseCode.RESTART, cut_off(random.random).reason)
-            code, reason = restart if _cancelled() else (CloseCode.HANDLER_FAILED, "")
-            with trio.move_on_after(_LAST_WORD, shield=True):
-                await wire.say_goodbye(code, reason)
+        await live(wire, lambda _: life())
 
     def _forget_http(self) -> None:
         """Let go of everything that only the handshake needed: some 15 KiB."""
@@ -196,6 +215,10 @@ class GuardedTCPServer(TCPServer):
     async def _read_on(self) -> None:
         if self.stopping.is_set():  # it was before there was a protocol to be told
             await self.protocol.stop()
+        if self._first:
+            first, self._first = self._first, b""
+            await self.protocol.handle(RawData(first))
+            self._limit_headers()
         while self._life is None:
             self._receiving = True
             data = await self.stream.receive_some(MAX_RECV)

@@ -24,6 +24,7 @@ from realtime.messages import CloseCode
 
 from .config import ServerConfig
 from .inbox import Inbox
+from .link import DirectLink
 from .stream import GuardedStream
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class SocketWire(Wire):
 
     supports_frames = True
 
-    def __init__(self, link: GuardedTCPServer, address: str, config: ServerConfig) -> None:
+    def __init__(self, link: GuardedTCPServer | DirectLink, address: str, config: ServerConfig) -> None:
         self.address = address
         self.last_seen = trio.current_time()
         self.rtt: float | None = None
@@ -67,6 +68,8 @@ class SocketWire(Wire):
         #: Cancelled if the peer leaves before the handshake is over.
         self.handshaking: trio.CancelScope | None = None
         self._owed: Frame | None = None
+        # The answer to the opening handshake, while it waits for what can be written with it.
+        self._answer = b""
 
     # --- for the owner ------------------------------------------------------------------------------------------
 
@@ -101,7 +104,7 @@ class SocketWire(Wire):
           RuntimeError: the wire was not taken, is not open yet, or has been detached.
         """
         self._check_taken()
-        if self._parser is None or self.detached:
+        if self._parser is None or self.detached or isinstance(self._link, DirectLink):
             raise RuntimeError("detach the wire once, and when the WebSocket is accepted: see open_wire")
         self.detached = True
         self._inbox.lift()  # whatever was read already has room; nothing more is read but by `receive`
@@ -111,6 +114,8 @@ class SocketWire(Wire):
     def writer(self) -> Callable[[bytes], int] | None:
         """See `Wire.writer`: the socket's own method, a call of ours around it would be 5 % of a delivery."""
         self._check_taken()
+        if self._answer:
+            return self._write_with_answer
         stream = self._link.stream
         # With TLS in between, what is sent is not what goes over the socket.
         return stream.writer() if isinstance(stream, GuardedStream) else None
@@ -174,6 +179,7 @@ class SocketWire(Wire):
 
     def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
         """Start *function* as a task of the connection."""
+        assert not isinstance(self._link, DirectLink)  # whose owner has a task already
         self._link.tasks.spawn(function)
 
     # --- for the stream -----------------------------------------------------------------------------------------
@@ -198,6 +204,17 @@ class SocketWire(Wire):
         self.handshaking = None
         self.deflates = deflates
         self.last_seen = trio.current_time()
+
+    def open_directly(self, parser: Connection, answer: bytes) -> None:
+        """The handshake is accepted, for an owner that reads and writes itself from the outset.
+
+        Args:
+          answer: to the handshake; goes out with what is written first, or before anything is read.
+        """
+        self.taken = self.detached = True
+        self._inbox.lift()
+        self._answer = answer
+        self.opened(parser)
 
     def hung_up(self) -> None:
         """The socket has ended: what was read can still be received, nothing can be sent. May be called again."""
@@ -249,6 +266,8 @@ class SocketWire(Wire):
                 await self._on_event(event)
                 return
         try:
+            if self._answer:
+                await self._write(b"")
             data = await self._link.stream.receive_some(MAX_RECV)
         except _UNWRITABLE:
             data = b""
@@ -371,7 +390,16 @@ class SocketWire(Wire):
         if not self.taken:
             raise RuntimeError("this wire was not taken: get it from open_wire")
 
+    def _write_with_answer(self, data: bytes) -> int:
+        """As a `writer`, with the answer to the handshake before it: bytes of *data* that were taken."""
+        before = len(self._answer)
+        taken = self._link.transport.socket.send(self._answer + data)
+        self._answer = self._answer[taken:]
+        return max(0, taken - before)
+
     async def _write(self, data: bytes | bytearray, *, resumes: bool = False) -> None:
+        if self._answer:
+            self._answer, data = b"", self._answer + data
         try:
             await self._link.write(data, resumes=resumes)
         except trio.ClosedResourceError:

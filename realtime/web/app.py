@@ -7,10 +7,13 @@ from typing import Any, Final
 from quart import Quart
 from quart_trio import QuartTrio
 
+from realtime.policy.opening import Opening
 from realtime.transport.asgi import WebsocketConnection
+from realtime.transport.direct import Serve
 from realtime.transport.event_stream import HTTPConnection
 from realtime.web import (
     dashboard,
+    direct,
     documents,
     errors,
     events,
@@ -54,6 +57,10 @@ class Application(QuartTrio):
 
     asgi_http_class = HTTPConnection
     asgi_websocket_class = WebsocketConnection
+
+    def open_directly(self, opening: Opening) -> Serve | None:
+        """What serves a WebSocket that needs no request of Quart's; see `realtime.transport.direct`."""
+        return direct.open_directly(self.extensions[KEY], opening)
 
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI's entry point: what we have no route for goes to the actor module that has one."""

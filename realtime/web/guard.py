@@ -10,6 +10,7 @@ from quart import Quart, Request, Response, Websocket, request, websocket
 
 from realtime.fields import shown
 from realtime.policy.origins import host_allowed, origin_allowed
+from realtime.sections import Server
 from realtime.web.access import check_request
 from realtime.web.backend import backend
 from realtime.web.errors import ApiError
@@ -23,20 +24,21 @@ _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def check(incoming: Request | Websocket, *, origin_matters: bool) -> None:
-    """Refuse a request that is not for us, or that a stranger's page sent.
+    """Refuse a request that is not for us, or that a stranger's page sent; see `check_names`."""
+    scheme = {"ws": "http", "wss": "https"}.get(incoming.scheme, incoming.scheme)
+    origin = incoming.headers.get("Origin") if origin_matters else None
+    check_names(backend().settings.server, incoming.headers.get("Host"), origin, scheme)
+
+
+def check_names(settings: Server, host: str | None, origin: str | None, scheme: str) -> None:
+    """Judge a request by its headers ``Host`` and ``Origin``; *scheme* is ``http`` or ``https``.
 
     Raises:
       ApiError: 400 for its host, 403 for its origin.
     """
-    settings = backend().settings.server
-    host = incoming.headers.get("Host")
     if host is None or not host_allowed(host, settings.allowed_hosts):
         raise ApiError(400, f"host {shown(host)} is not served here; see server.allowed_hosts", code="bad_host")
-    origin = incoming.headers.get("Origin")
-    scheme = {"ws": "http", "wss": "https"}.get(incoming.scheme, incoming.scheme)
-    if origin_matters and not origin_allowed(
-        origin, scheme=scheme, host=host, allowed_origins=settings.allowed_origins
-    ):
+    if not origin_allowed(origin, scheme=scheme, host=host, allowed_origins=settings.allowed_origins):
         raise ApiError(403, f"origin {shown(origin)} is not allowed; see server.allowed_origins", code="bad_origin")
 
 

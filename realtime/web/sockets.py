@@ -133,12 +133,12 @@ async def _serve(
     # A session says so with each topic that it asks for.
     since = asked_position(websocket.args) if session is None else None
     connection = await _open(state, session, heartbeat)
-    life = partial(_live, state, connection, topics, understand, begin, since)
+    life = partial(live, state, connection, topics, understand, begin, since)
     if not connection.wire.detach(life):
         await life()
 
 
-async def _live(
+async def live(
     state: Backend,
     connection: Connection,
     topics: tuple[str, ...],

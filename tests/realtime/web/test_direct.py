@@ -1,0 +1,255 @@
+"""Streams opened directly and through the application: the same requests have the same answers."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from realtime.policy.opening import read_opening
+from realtime.sections import Auth
+from realtime.settings import Settings, TopicSettings
+from realtime.transport import open_listener
+from realtime.transport.direct import DirectOpener
+from realtime.tree import System, build
+from realtime.web.app import create_app
+
+from ..in_process import make_settings
+from ..transport.harness import close_code, connect, masked, read_all, reset, until, upgrade
+
+PING = masked(1, b'{"type":"ping","timestamp":"t"}')
+BYE = masked(8, (1000).to_bytes(2) + b"bye")
+
+
+@attrs.define
+class World:
+    """A whole system behind a socket; *direct* counts the connections that were opened directly."""
+
+    system: System
+    port: int
+    direct: int = 0
+
+
+@contextlib.asynccontextmanager
+async def serving(*, directly: bool = True, settings: Settings | None = None) -> AsyncIterator[World]:
+    built = build(make_settings() if settings is None else settings)
+    app = create_app(built.backend)
+    if not directly:
+        app.open_directly = None  # type: ignore[assignment, method-assign]
+    with open_listener("127.0.0.1:0") as listener:
+        world = World(built, listener.getsockname()[1])
+        with counting(world), trio.fail_after(30):
+            async with built.run(app, listener):
+                yield world
+
+
+@contextlib.contextmanager
+def counting(world: World) -> Iterator[None]:
+    original = DirectOpener.open
+
+    def open_and_count(*args: Any) -> Any:
+        opened = original(*args)
+        world.direct += opened is not None
+        return opened
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(DirectOpener, "open", open_and_count)
+        yield
+
+
+async def converse(world: World, *pieces: bytes) -> bytes:
+    """All that is answered to *pieces*; who gets a WebSocket also says something and takes its leave."""
+    async with await connect(world.port) as stream:
+        for piece in pieces:
+            await stream.send_all(piece)
+            await trio.sleep(0.01 * (len(pieces) > 1))  # so that they are read one by one
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            chunk = await stream.receive_some()
+            if not chunk:
+                return answer
+            answer += chunk
+        if answer.startswith(b"HTTP/1.1 101"):
+            while not re.search(rb'"topic":"(session/|events|supervisors.*snapshot)', answer):
+                answer += await stream.receive_some()
+            await stream.send_all(PING)  # which is answered at once, also ahead of the others
+            while b'"pong"' not in answer:
+                chunk = await stream.receive_some()
+                assert chunk, answer
+                answer += chunk
+            await stream.send_all(BYE)
+            return answer + await read_all(stream)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        while len(body) < (int(length[1]) if length else 0):
+            body += await stream.receive_some()
+        return head + b"\r\n\r\n" + body
+
+
+def normal(answer: bytes) -> bytes:
+    """*answer* without what differs from one moment or process to the next."""
+    answer = re.sub(rb"date: [^\r]+", b"date: now", answer)
+    return re.sub(rb'"epoch":"[^"]+"', b'"epoch":"e"', answer)
+
+
+PLAIN = {
+    "a session": upgrade("/ws/mine"),
+    "events": upgrade("/ws/events"),
+    "the tree": upgrade("/ws/supervisors"),
+    "our own page": upgrade("/ws/mine", "Origin: http://localhost"),
+    "a browser": upgrade(
+        "/ws/mine",
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64)",
+        "Accept-Language: de,en;q=0.8",
+        "Cookie: a=b; c=d",
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+    ),
+    "names in other letters": upgrade("/ws/mine").replace(b"Upgrade: websocket", b"uPGRADE: WebSocket"),
+    "no keep-alive": upgrade("/ws/mine").replace(b"keep-alive, Upgrade", b"upgrade"),
+    "a token that nobody reads": upgrade("/ws/mine", "Authorization: Bearer x"),
+}
+
+OTHER = {
+    "no such stream": upgrade("/ws/no/such"),
+    "another path": upgrade("/elsewhere"),
+    "no session's id": upgrade(f"/ws/{'x' * 65}"),
+    "no task's id": upgrade(f"/ws/tasks/{'x' * 65}"),
+    "a stranger's page": upgrade("/ws/mine", "Origin: http://elsewhere.example"),
+    "a hidden page": upgrade("/ws/mine", "Origin: null"),
+    "another host": upgrade("/ws/mine").replace(b"Host: localhost", b"Host: elsewhere.example"),
+    "no host": upgrade("/ws/mine").replace(b"Host: localhost\r\n", b""),
+    "two hosts": upgrade("/ws/mine", "Host: localhost"),
+    "a subprotocol": upgrade("/ws/mine", "Sec-WebSocket-Protocol: chat, bearer"),
+    "a query": upgrade("/ws/mine?a=b"),
+    "a query that is none": upgrade("/ws/events?epoch=e&offset=x"),
+    "a position": upgrade("/ws/events?epoch=e&offset=3"),
+    "percent-encoding": upgrade("/ws/m%69ne"),
+    "percent-encoding of what is no id": upgrade("/ws/m%20ne"),
+    "other letters than ASCII": upgrade("/ws/m\xfcne"),
+    "another version": upgrade("/ws/mine").replace(b"Version: 13", b"Version: 8"),
+    "two versions": upgrade("/ws/mine", "Sec-WebSocket-Version: 13"),
+    "two keys": upgrade("/ws/mine", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+    "a short key": upgrade("/ws/mine").replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZQ=="),
+    "no key": upgrade("/ws/mine").replace(b"Sec-WebSocket-Key", b"Sec-WebSocket-Kex"),
+    "headers in several lines": upgrade("/ws/mine")
+    .replace(b"keep-alive, Upgrade", b"keep-alive")
+    .replace(b"Upgrade: web", b"Connection: Upgrade\r\nUpgrade: web"),
+    "another connection token": upgrade("/ws/mine").replace(b"keep-alive, Upgrade", b"close, x, Upgrade"),
+    "white space around a value": upgrade("/ws/mine").replace(b"Upgrade: websocket", b"Upgrade:  websocket "),
+    "a folded header": upgrade("/ws/mine", "X-Long: a\r\n b"),
+    "a bad header": upgrade("/ws/mine", "no colon"),
+    "HTTP/1.0": upgrade("/ws/mine").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "an absolute target": upgrade("/ws/mine").replace(b"GET /ws", b"GET http://localhost/ws"),
+    "a body": upgrade("/ws/mine", "Content-Length: 2") + b"ab",
+    "a body of no length": upgrade("/ws/mine", "Content-Length: 0"),
+    "bytes after it": upgrade("/ws/mine") + PING,
+    "POST": upgrade("/ws/mine").replace(b"GET", b"POST"),
+    "no upgrade": b"GET /ws/mine HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    "a page": b"GET /api/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    "headers without an end": upgrade("/ws/mine", "X-Much: " + "x" * 70_000)[:-2],
+    "long headers": upgrade("/ws/mine", "X-Much: " + "x" * 17_000),
+    "nonsense": b"\x16\x03\x01\x00\r\n\r\n",
+}
+
+
+async def both_ways(*pieces: bytes) -> tuple[bytes, int]:
+    """What is answered, which has to be the same both ways; and how often it was done directly."""
+    answers = []
+    for directly in (True, False):
+        async with serving(directly=directly) as world:
+            answers.append(normal(await converse(world, *pieces)))
+            if directly:
+                direct = world.direct
+    if b"snapshot" in answers[0]:  # a long frame, and two trees are never quite alike
+        answers = [answer.partition(b"\x81\x7e")[0] for answer in answers]
+    assert answers[0] == answers[1]
+    return answers[0], direct
+
+
+@pytest.mark.parametrize("name", PLAIN)
+async def test_what_is_plain_is_opened_directly_with_the_same_answer(name: str) -> None:
+    answer, direct = await both_ways(PLAIN[name])
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert direct == 1
+
+
+@pytest.mark.parametrize("name", OTHER)
+async def test_what_is_not_plain_has_the_answer_of_the_application(name: str) -> None:
+    _, direct = await both_ways(OTHER[name])
+    assert direct == 0
+
+
+async def test_a_handshake_in_pieces_goes_through_the_application() -> None:
+    whole = PLAIN["a session"]
+    answer, direct = await both_ways(whole[:5], whole[5:60], whole[60:])
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert direct == 0
+
+
+async def test_frames_right_behind_the_answer_are_heard() -> None:
+    async with serving() as world:
+        async with await connect(world.port) as stream:
+            await stream.send_all(PLAIN["a session"])
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += await stream.receive_some(1)
+            await stream.send_all(PING + masked(1, b'{"type":"subscribe","topic":"events"}'))
+            answer = b""
+            while b'"topic":"events"' not in answer:
+                answer += await stream.receive_some()
+            await stream.send_all(BYE)
+            assert close_code(answer + await read_all(stream)) == 1000
+        await until(lambda: not world.system.hub.connections)
+
+
+async def test_with_something_to_sign_in_with_the_application_decides(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret-token-of-the-admin")
+    settings = make_settings(auth=Auth(admin_token_file=tmp_path / "token"))
+    async with serving(settings=settings) as world:
+        assert (await converse(world, PLAIN["a session"])).startswith(b"HTTP/1.1 101")
+        assert world.direct == 0
+
+
+async def test_a_topic_that_not_everybody_may_have_is_refused_by_the_application() -> None:
+    settings = make_settings(topics={"events": TopicSettings(subscribe="staff")})
+    async with serving(settings=settings) as world:
+        async with await connect(world.port) as stream:
+            await stream.send_all(PLAIN["events"])
+            answer = await read_until_close(stream)
+        assert answer.startswith(b"HTTP/1.1 101")
+        assert close_code(answer.partition(b"\r\n\r\n")[2]) == 4403
+        assert world.direct == 0
+
+
+async def read_until_close(stream: trio.SocketStream) -> bytes:
+    answer = b""
+    while b"\x88" not in answer.partition(b"\r\n\r\n")[2]:
+        answer += await stream.receive_some()
+    return answer
+
+
+async def test_a_client_that_leaves_before_its_answer_leaves_nothing_behind() -> None:
+    async with serving() as world:
+        for _ in range(20):
+            stream = await connect(world.port)
+            await stream.send_all(PLAIN["a session"])
+            reset(stream)
+        await until(lambda: not world.system.hub.connections)
+
+
+async def test_who_says_nothing_at_first_is_heard_later() -> None:
+    async with serving() as world, await connect(world.port) as stream:
+        await trio.sleep(1.1)  # longer than a first word is waited for
+        await stream.send_all(PLAIN["a session"])
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")
+        assert world.direct == 0
+
+
+def test_all_that_is_opened_directly_is_plain() -> None:
+    assert all(read_opening(request) for request in PLAIN.values())
