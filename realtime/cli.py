@@ -127,7 +127,8 @@ def new_module(name: str, where: Path) -> None:
 @click.argument("url")
 @click.option("--max", "max_messages", type=click.IntRange(min=1), help="Stop after this many messages.")
 @click.option("--subscribe", "topics", multiple=True, metavar="TOPIC", help="Also subscribe to this topic; repeatable.")
-def tail(url: str, max_messages: int | None, topics: tuple[str, ...]) -> None:
+@token_option
+def tail(url: str, max_messages: int | None, topics: tuple[str, ...], token_file: Path | None) -> None:
     """Print each message of a stream, one a line, and reconnect when it breaks."""
     # Imported here: the server needs none of it.
     try:
@@ -137,13 +138,18 @@ def tail(url: str, max_messages: int | None, topics: tuple[str, ...]) -> None:
         if error.name != "trio_websocket":
             raise
         raise click.ClickException("tail needs trio-websocket: pip install 'realtime-supervised[client]'") from error
+    from realtime.remote import RemoteError, read_token
+
     try:
         check_url(url)
+        token = read_token(os.environ, token_file)
+    except RemoteError as error:
+        raise click.ClickException(str(error)) from error
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="URL") from error
     note = partial(click.echo, err=True)
     try:
-        trio.run(partial(run_tail, url, max_messages, topics, print_line=click.echo, note=note))
+        trio.run(partial(run_tail, url, max_messages, topics, print_line=click.echo, note=note, token=token))
     except TailEnded as end:
         raise click.ClickException(str(end)) from end
     except KeyboardInterrupt:

@@ -198,7 +198,8 @@ def tail_with(monkeypatch):
 
 
 def test_messages_go_to_the_output_and_notes_to_the_errors(run, tail_with):
-    def tail(url, max_messages, topics, *, print_line, note):
+    def tail(url, max_messages, topics, *, print_line, note, token):
+        assert token is None
         print_line(f"{url} {max_messages} {topics}")
         note("it broke")
 
@@ -207,6 +208,23 @@ def test_messages_go_to_the_output_and_notes_to_the_errors(run, tail_with):
     assert result.exit_code == 0
     assert result.stdout == f"{URL} 3 ('clock', 'system')\n"
     assert result.stderr == "it broke\n"
+
+
+def test_a_token_comes_from_a_file_or_the_environment_and_never_from_an_argument(run, tail_with, tmp_path, monkeypatch):
+    tokens = []
+
+    def tail(*args, token, **options):
+        tokens.append(token)
+
+    tail_with(tail)
+    (tmp_path / "token").write_text("of-the-file\n")
+    monkeypatch.setenv("REALTIME_TOKEN", "of-the-environment")
+    assert run("tail", URL).exit_code == 0
+    assert run("tail", URL, "--token-file", str(tmp_path / "token")).exit_code == 0
+    assert tokens == ["of-the-environment", "of-the-file"]
+    missing = run("tail", URL, "--token-file", str(tmp_path / "nowhere"))
+    assert missing.exit_code == 1
+    assert "cannot be read" in missing.output
 
 
 def test_a_stream_that_will_not_have_us_back_is_an_error(run, tail_with):
