@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,9 +81,9 @@ def code(answer: Answer) -> str:
 async def refused(server: ServerProcess, path: str, **options: Any) -> tuple[int, str]:
     """The close that comes after an opening handshake that succeeds."""
     with trio.fail_after(PATIENCE):
-        async with connect(server.ws(path), compression=None, **options) as socket:
+        async with connect(server.ws(path), compression=None, **options) as client:
             with pytest.raises(ConnectionClosed) as end:
-                await socket.recv()
+                await client.recv()
             assert end.value.rcvd is not None
             return end.value.rcvd.code, end.value.rcvd.reason
 
@@ -201,6 +202,25 @@ async def test_a_principal_s_rate_holds_over_sockets_and_requests_together(tmp_p
             assert other.status == 200
 
 
+def raw_answer(server: ServerProcess, header: str) -> str:
+    """What comes back for a handshake with a line that is no header, or one that is not ASCII."""
+    lines = [
+        "GET /ws/s1 HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        header,
+    ]
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+        connection.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1"))
+        connection.settimeout(PATIENCE)
+        answer = connection.recv(65_536).decode("latin-1")
+    assert answer.startswith("HTTP/1.1 400"), answer
+    return answer
+
+
 async def test_no_token_is_in_the_log_nor_in_any_answer(tmp_path):
     """Everything that can go right or wrong with a token, at the level DEBUG, in a session from start to end."""
     late, forged, good = signed(seconds=-60), jwt.encode({"sub": "x"}, "f" * 40, "HS256"), signed("cleo")
@@ -220,14 +240,17 @@ async def test_no_token_is_in_the_log_nor_in_any_answer(tmp_path):
             ask("POST", "/api/supervisors/broadcasters/clock/crash", **bearer(token))
             # A crash of the hook, which has the token among its local variables.
             assert ask("GET", "/api/topics", **bearer(WRONG), Cookie="user=crash").status == 500
-            async with connect(server.ws("/ws/s1"), compression=None, **offered(token)) as socket:
+            async with connect(server.ws("/ws/s1"), compression=None, **offered(token)) as client:
                 try:
                     for message in ({"type": "subscribe", "topic": "room/1"}, {"type": "nonsense"}, {"type": "ping"}):
-                        await socket.send(json.dumps(message))
-                    said.append(str(await socket.recv()))
+                        await client.send(json.dumps(message))
+                    said.append(str(await client.recv()))
                     said.append(str(ask("GET", "/api/connections", **bearer(BOB)).json()))
                 except ConnectionClosed as end:
                     said.append(f"{end.rcvd}")
+            # What no parser takes, or a header that has no business there.
+            for line in (f"Authorization: Bearer {token}\0", f"Sec-WebSocket-Protocol: realtime.bearer.{token}\xff"):
+                said.append(await in_thread(raw_answer, server, line))
         expires = (datetime.now(UTC) + timedelta(days=1)).isoformat()
         (tmp_path / "tokens.toml").write_text(f'[tokens.ann]\ntoken = "{ANN}"\nexpires = "{expires}"\nwrong = 1\n')
         server.wait_for_log("credentials_kept")
