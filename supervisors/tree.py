@@ -102,7 +102,8 @@ class Node:
     """One child of a running tree, a supervisor with what is below it.
 
     *path* leaves out the root's id, so the root's is ``""``.  *uptime* and *next_retry* are in seconds and None when
-    they have no meaning.  *children* is None for a worker; those of a *dynamic* supervisor come and go, and some are shown.
+    they have no meaning.  *children* is None for a worker; of a *dynamic* supervisor's, which come and go, some are
+    shown.
     """
 
     id: str

@@ -10,7 +10,7 @@ from werkzeug.routing import Rule
 
 from realtime import __version__, messages
 from realtime.web import schemas
-from realtime.web.described import Streams, description
+from realtime.web.described import Streams, description, docstring
 from realtime.web.openapi import VARIABLE
 from realtime.web.schemas import Schema
 from realtime.web.stream_shapes import EXAMPLES
@@ -20,17 +20,18 @@ PREFIX: Final = "#/components/schemas/"
 _CLIENT_TYPES: Final[Mapping[type, str]] = {shape: name for name, shape in messages.CLIENT_TYPES.items()}
 
 
-def document(app: Quart, *, strict: bool = False) -> Schema:
-    """The document; what is added to *app* later stands in the next one.
+def document(*apps: Quart, strict: bool = False) -> Schema:
+    """The document; what is added to *apps* later stands in the next one.
 
     Args:
+      apps: our own, and those of actor modules.
       strict: also of what the server sends say that it holds nothing but what is named: for tests.
     """
     channels: dict[str, Schema] = {}
     operations: dict[str, Schema] = {}
     shapes: dict[type, None] = {}
-    for rule, said in streams(app):
-        name = rule.endpoint.rpartition(".")[2]
+    for rule, said in (each for app in apps for each in streams(app)):
+        name = rule.endpoint.removeprefix("sockets.").replace(".", "_")
         shapes.update(dict.fromkeys((*said.sends, *said.receives)))
         channels[name] = _channel(rule, said)
         operations[f"send_{name}"] = _operation("send", name, said, said.sends)
@@ -98,7 +99,7 @@ def _operation(action: str, name: str, said: Streams, shapes: tuple[type, ...]) 
 
 
 def _message(shape: type) -> Schema:
-    text = " ".join((shape.__doc__ or "").split())
+    text = " ".join(docstring(shape)).strip()
     message: Schema = {
         "name": message_name(shape),
         "title": message_name(shape),
@@ -113,7 +114,7 @@ def _message(shape: type) -> Schema:
 def _schemas(shapes: Mapping[type, None], *, strict: bool) -> dict[str, Schema]:
     of_client = [shape for shape in shapes if shape in _CLIENT_TYPES]
     of_server = [shape for shape in shapes if shape not in _CLIENT_TYPES]
-    found = schemas.definitions(of_server, PREFIX, closed=of_server if strict else ())
+    found = schemas.definitions(of_server, PREFIX, strict=strict)
     for shape in of_client:
         found[message_name(shape)] = _with_type(shape)
     return found

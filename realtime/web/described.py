@@ -8,6 +8,7 @@ JSON; what bounds their values stands there as `msgspec.Meta`, beside the valida
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -90,7 +91,7 @@ def described(*, answers: Mapping[int, Answer] | None = None, **said: Any) -> Ca
     """Say of a route what `Described` has; its summary is the first line of the docstring, its text the rest."""
 
     def describe(route: F) -> F:
-        summary, text = _docstring(route)
+        summary, text = docstring(route)
         setattr(route, _KEY, Described(summary, text, answers=dict(answers or {}), **said))
         return route
 
@@ -101,7 +102,7 @@ def streams(*, sends: tuple[type, ...], receives: tuple[type, ...], **said: Any)
     """Say of a WebSocket what `Streams` has; summary and text come from the docstring."""
 
     def describe(route: F) -> F:
-        summary, text = _docstring(route)
+        summary, text = docstring(route)
         setattr(route, _KEY, Streams(summary, text, sends, receives, **said))
         return route
 
@@ -116,10 +117,14 @@ def description(route: Callable[..., Any]) -> Described | Streams | None:
 
 def undescribed(route: Callable[..., Any]) -> Described:
     """What can be said of a route that says nothing of itself."""
-    summary, text = _docstring(route)
+    summary, text = docstring(route)
     return Described(summary or route.__name__.replace("_", " "), text, answers={200: Answer(content_type=None)})
 
 
-def _docstring(route: Callable[..., Any]) -> tuple[str, str]:
-    first, _, rest = (inspect.getdoc(route) or "").partition("\n")
+def docstring(route: Callable[..., Any] | type) -> tuple[str, str]:
+    """Its first line and the rest, in the Markdown that both kinds of documents want."""
+    text = re.sub(
+        r"``([^`]+)``|(?<!\*)\*(\w+)\*(?!\*)", lambda found: f"`{found[1] or found[2]}`", inspect.getdoc(route) or ""
+    )
+    first, _, rest = text.partition("\n")
     return first.strip().removesuffix("."), rest.strip()

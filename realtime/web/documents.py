@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from quart import Blueprint, Response, current_app
+from quart import Blueprint, Quart, Response, current_app
 
 from realtime.web import asyncapi, openapi
 from realtime.web.access import open_to_all
+from realtime.web.backend import backend
 from realtime.web.dashboard import answer, read_asset
 from realtime.web.described import Answer, described
 from realtime.web.errors import json_response
@@ -22,7 +24,7 @@ PAGE: Final = "docs.html"
 @open_to_all
 async def openapi_document() -> Response:
     """Every route, as OpenAPI 3.1."""
-    return json_response(openapi.document(current_app))
+    return json_response(openapi.document(*applications()))
 
 
 @blueprint.get("/asyncapi.json")
@@ -30,7 +32,15 @@ async def openapi_document() -> Response:
 @open_to_all
 async def asyncapi_document() -> Response:
     """Every WebSocket, as AsyncAPI 3.0."""
-    return json_response(asyncapi.document(current_app))
+    return json_response(asyncapi.document(*applications()))
+
+
+def applications() -> Iterator[Quart]:
+    """Our own, and those of the actor modules that have routes."""
+    yield current_app
+    mounts = backend().mounts
+    if mounts is not None:
+        yield from mounts.applications.values()
 
 
 @blueprint.get("/docs")

@@ -42,23 +42,23 @@ _MEANINGS: Final[Mapping[int, str]] = {
 }
 
 
-def document(app: Quart, *, strict: bool = False) -> Schema:
-    """The document; what is added to *app* later stands in the next one.
+def document(*apps: Quart, strict: bool = False) -> Schema:
+    """The document; what is added to *apps* later stands in the next one.
 
     Args:
+      apps: our own, and those of actor modules.
       strict: also of answers say that they hold nothing but what is named: for tests.
     """
     paths: dict[str, Schema] = {}
     shapes: dict[Any, None] = {Error: None}
     bodies: dict[Any, None] = {}
-    for rule, said in routes(app):
+    for rule, said in (each for app in apps for each in routes(app)):
         shapes.update({answer.shape: None for answer in said.answers.values() if answer.shape is not None})
         if said.body is not None:
             shapes[said.body] = bodies[said.body] = None
-        operations = paths.setdefault(_path(rule), {})
+        operations = paths.setdefault(path_of(rule), {})
         for method in sorted((rule.methods or set()) - _IMPLIED):
             operations[method.lower()] = _operation(rule, method, said)
-    closed = [shape for shape in shapes if isinstance(shape, type)] if strict else bodies
     return {
         "openapi": "3.1.0",
         "info": {
@@ -68,7 +68,7 @@ def document(app: Quart, *, strict: bool = False) -> Schema:
         },
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": schemas.definitions(shapes, PREFIX, closed=closed),
+            "schemas": schemas.definitions(shapes, PREFIX, closed=bodies, strict=strict),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -83,7 +83,7 @@ def routes(app: Quart) -> Iterator[tuple[Rule, Described]]:
             yield rule, undescribed(view) if said is None else said
 
 
-def _path(rule: Rule) -> str:
+def path_of(rule: Rule) -> str:
     return VARIABLE.sub(r"{\3}", rule.rule)
 
 

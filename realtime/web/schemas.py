@@ -12,12 +12,15 @@ import msgspec
 Schema = dict[str, Any]
 
 
-def definitions(shapes: Iterable[Any], prefix: str, *, closed: Collection[Any] = ()) -> dict[str, Schema]:
+def definitions(
+    shapes: Iterable[Any], prefix: str, *, closed: Collection[Any] = (), strict: bool = False
+) -> dict[str, Schema]:
     """The schema of each class in *shapes* and of those within them, by name.
 
     Args:
       prefix: stands before a name in references.
       closed: those of them that refuse fields which they do not know.
+      strict: say of all, also of those within others, that they have no other fields.
 
     Raises:
       ValueError: two classes share a name.
@@ -32,6 +35,9 @@ def definitions(shapes: Iterable[Any], prefix: str, *, closed: Collection[Any] =
     for shape in wanted:
         if attrs.has(shape):
             _mend(schemas[shape.__name__], shape, closed=shape in closed)
+    for schema in schemas.values():
+        if strict and "properties" in schema:
+            schema["additionalProperties"] = False
     return schemas
 
 

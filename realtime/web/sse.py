@@ -27,9 +27,11 @@ from realtime.transport.asgi import CONNECTION
 from realtime.transport.event_stream import HEADERS, EventStreamResponse, EventStreamWire
 from realtime.web.access import demand, enter, leave, may, principal
 from realtime.web.backend import Backend, backend
+from realtime.web.described import Answer, described
 from realtime.web.errors import SOON, ApiError
 from realtime.web.feed import TOPIC as SUPERVISORS
 from realtime.web.sockets import asked_position, epoch_of_outcome, send_tree, tell_outcome, unused_id, watch
+from realtime.web.stream_shapes import Position
 
 blueprint = Blueprint("sse", __name__)
 
@@ -42,6 +44,16 @@ Begin = Callable[[Connection, Subscription], None]
 
 
 @blueprint.get("/sse/<path:topic>")
+@described(
+    query=Position,
+    path={"topic": ("a topic; slashes as they are", "clock")},
+    answers={
+        200: Answer(content_type="text/event-stream", text="The messages, each as `id`, `event` and `data`."),
+        204: Answer(content_type=None, text="There is nothing more to come."),
+    },
+    errors=(404, 503),
+    tag="streams",
+)
 async def stream(topic: str) -> Response:
     """What is published on *topic* from now on, after what was missed since ``Last-Event-ID`` if that can be told.
 

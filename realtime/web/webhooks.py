@@ -31,6 +31,7 @@ class Accepted:
 @blueprint.post("/api/webhooks/<name>")
 @described(
     raw_body=True,
+    example={"order": 17, "paid": True},
     path={"name": ("as in the settings", "forge")},
     answers={202: Answer(Accepted, {"event_id": EXAMPLE["event_id"]}, "The event is committed.")},
     errors=(401, 403, 404, 503),

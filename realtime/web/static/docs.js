@@ -17,6 +17,11 @@ function resolve(schema, root) {
   return name === undefined ? schema : { ...root.components.schemas[name], named: name };
 }
 
+/** Text with `code` in it, as nodes. */
+function marked(text) {
+  return text.split("`").map((part, index) => (index % 2 ? el("code", { text: part }) : part));
+}
+
 /** A schema in a few words. */
 function words(schema, root) {
   if (schema === undefined) return "";
@@ -44,7 +49,7 @@ function bounds(schema) {
 function table(title, rows) {
   if (rows.length === 0) return [];
   const cells = rows.map(([name, kind, text]) =>
-    el("tr", {}, el("td", {}, el("code", { text: name })), el("td", {}, kind, text ? el("div", { class: "muted", text }) : null)),
+    el("tr", {}, el("td", {}, el("code", { text: name })), el("td", {}, ...marked(kind ?? ""), text ? el("div", { class: "muted" }, ...marked(text)) : null)),
   );
   return [el("h3", { text: title }), el("table", {}, el("tbody", {}, ...cells))];
 }
@@ -72,7 +77,7 @@ function entry(method, path, summary, ...inside) {
       {},
       el("span", { class: `method ${method}`, text: method === "socket" ? "SOCKET" : method.toUpperCase() }),
       el("code", { class: "path", text: path }),
-      el("span", { class: "muted", text: summary }),
+      el("span", { class: "muted" }, ...marked(summary)),
     ),
     el("div", { class: "inside" }, ...inside.flat()),
   );
@@ -86,7 +91,7 @@ function route(method, path, operation, root) {
     method,
     path,
     operation.summary,
-    operation.description ? el("p", { text: operation.description }) : [],
+    operation.description ? el("p", {}, ...marked(operation.description)) : [],
     operation.security.some((scheme) => Object.keys(scheme).length === 0) ? [] : el("p", { text: "Needs the admin scope." }),
     table("Parameters", operation.parameters.map((one) => [
       one.required ? one.name : `${one.name}?`,
@@ -121,7 +126,7 @@ function socket(name, channel, root) {
     "socket",
     channel.address,
     channel.title,
-    channel.description !== channel.title ? el("p", { text: channel.description }) : [],
+    channel.description !== channel.title ? el("p", {}, ...marked(channel.description)) : [],
     table("Parameters", [
       ...Object.entries(channel.parameters ?? {}).map(([key, value]) => [key, value.description]),
       ...Object.entries(query).map(([key, value]) => [`${key}?`, words(value, root), value.description]),
