@@ -22,6 +22,7 @@ from trio_websocket import (
 from wsproto.utilities import LocalProtocolError
 
 from realtime.messages import CloseCode, encode
+from realtime.policy.places import Heard, Places, resuming
 from realtime.policy.reconnect import reconnect_delay
 
 QUIET: Final = 45.0
@@ -66,7 +67,8 @@ async def tail(
 ) -> None:
     """Print each message of the stream at *url*, one a line, until it is complete or *max_messages* are printed.
 
-    Reconnects with exponential backoff and jitter, as long as it takes; *note* is told of each connection that ends.
+    Reconnects with exponential backoff and jitter, as long as it takes, and resumes where it was: *note* is told of
+    each connection that ends, and of what was lost meanwhile because it cannot be sent again.
 
     Args:
       topics: to subscribe to on every connection, on a session's stream.
@@ -78,7 +80,7 @@ async def tail(
       TailEnded: the server closed with a code after which there is no coming back, or refused the handshake for good.
     """
     check_url(url)
-    tail = _Tail(url, topics, print_line, max_messages, token)
+    tail = _Tail(url, topics, print_line, note, max_messages, token)
     attempt = 0
     while True:
         ended = await tail.follow()
@@ -103,11 +105,19 @@ class _Tail:
     """What is followed, and how far it came."""
 
     def __init__(
-        self, url: str, topics: Sequence[str], print_line: Print, max_messages: int | None, token: str | None
+        self,
+        url: str,
+        topics: Sequence[str],
+        print_line: Print,
+        note: Print,
+        max_messages: int | None,
+        token: str | None,
     ) -> None:
         self._url = url
         self._topics = topics
         self._print_line = print_line
+        self._note = note
+        self._places = Places()
         self._left = max_messages
         self._headers = [] if token is None else [(b"Authorization", b"Bearer " + token.encode())]
         #: Whether anything came over the last connection: then the one after it is a first attempt.
@@ -127,11 +137,11 @@ class _Tail:
         try:
             # The library's own deadline for the opening lets its reader live, and waits for that.
             async with trio_websocket.open_websocket_url(
-                self._url, extra_headers=self._headers, connect_timeout=math.inf, disconnect_timeout=PART
+                self._address, extra_headers=self._headers, connect_timeout=math.inf, disconnect_timeout=PART
             ) as connection:
                 opening.deadline = math.inf
                 for topic in self._topics:
-                    await connection.send_message(encode({"type": "subscribe", "topic": topic}).decode())
+                    await connection.send_message(self._subscribe(topic))
                 await self._print_all(connection)
         except ConnectionClosed as closed:
             # The library gives no reason where the peer vanished without a Close frame.
@@ -147,6 +157,16 @@ class _Tail:
         return Ended(1006, "no sign of life") if self._wanted else None
 
     @property
+    def _address(self) -> str:
+        """The URL, which resumes a fixed stream; on a session each subscription does."""
+        return self._url if self._topics else resuming(self._url, self._places.only)
+
+    def _subscribe(self, topic: str) -> str:
+        place = self._places.of(topic)
+        since = {} if place is None else {"epoch": place.epoch, "offset": place.offset}
+        return encode({"type": "subscribe", "topic": topic, **since}).decode()
+
+    @property
     def _wanted(self) -> bool:
         return self._left is None or self._left > 0
 
@@ -157,8 +177,12 @@ class _Tail:
             if text is None:
                 return
             self.heard = True
-            if await _is_for_machines(connection, text):
+            heard = _understand(text)
+            if await _is_for_machines(connection, heard):
                 continue
+            lost = self._places.hear(heard)
+            if lost is not None:
+                self._note(lost)
             self._print_line(text)
             if self._left is not None:
                 self._left -= 1
@@ -175,20 +199,19 @@ async def _next_message(connection: WebSocketConnection) -> str | None:
     return None
 
 
-class _Head(msgspec.Struct):
-    type: str | None = None
-    timestamp: str | None = None
-
-
-async def _is_for_machines(connection: WebSocketConnection, text: str) -> bool:
-    """Whether *text* is a heartbeat message of the server's, which is answered here, or its answer to ours."""
+def _understand(text: str) -> Heard:
+    """What there is to know of *text*; nothing if it is none of ours: whatever it is, somebody wants to see it."""
     try:
-        head = msgspec.json.decode(text, type=_Head)
+        return msgspec.json.decode(text, type=Heard)
     except msgspec.DecodeError:
-        return False  # no message of ours; whatever it is, somebody wants to see it
-    if head.type == "ping":
-        await connection.send_message(encode({"type": "pong", "timestamp": head.timestamp}).decode())
-    return head.type in ("ping", "pong")
+        return Heard()
+
+
+async def _is_for_machines(connection: WebSocketConnection, heard: Heard) -> bool:
+    """Whether it is a heartbeat message of the server's, which is answered here, or its answer to ours."""
+    if heard.type == "ping":
+        await connection.send_message(encode({"type": "pong", "timestamp": heard.timestamp}).decode())
+    return heard.type in ("ping", "pong")
 
 
 def _refused(refused: ConnectionRejected) -> Ended:

@@ -331,6 +331,69 @@ async def test_a_server_that_never_finishes_the_handshake_is_given_up(network, a
     assert run.notes == ["connection ended (no connection no handshake within 10 s); trying again in 0.5 s"]
 
 
+# --- resuming ------------------------------------------------------------------------------------------------------
+
+
+def confirms(topic, offset, *, epoch="e", recovered=False):
+    return {"type": "subscribed", "topic": topic, "epoch": epoch, "offset": offset, "recovered": recovered}
+
+
+def published(topic, offset):
+    return {"type": "event", "topic": topic, "offset": offset, "data": {}}
+
+
+async def test_a_fixed_stream_is_resumed_where_it_was(network, autojump_clock):
+    paths = []
+
+    def asked(*messages, then=1011):
+        async def script(request):
+            paths.append(request.path)
+            await says(*messages, then=then)(request)
+
+        return script
+
+    first = asked(confirms("events", 4), published("events", 5))
+    cut_off = asked(confirms("events", 8, recovered=True), published("events", 6))
+    rest = asked(confirms("events", 8, recovered=True), published("events", 7), published("events", 8), then=1000)
+    run = Run(network, [first, cut_off, rest])
+    await run()
+    assert paths == ["/ws/mine", "/ws/mine?epoch=e&offset=5", "/ws/mine?epoch=e&offset=6"]
+    assert [json.loads(line)["offset"] for line in run.lines if '"event"' in line] == [5, 6, 7, 8]
+    assert all(note.startswith("connection ended") for note in run.notes)
+
+
+async def test_each_topic_of_a_session_is_resumed_where_it_was(network, autojump_clock):
+    asked = []
+
+    def script(*messages, then):
+        async def act(request):
+            connection = await request.accept()
+            asked.append((request.path, json.loads(await connection.get_message())))
+            for message in messages:
+                await connection.send_message(json.dumps(message))
+            await connection.aclose(then)
+
+        return act
+
+    first = script(confirms("clock", 1), confirms("events", 4), published("events", 5), then=1011)
+    run = Run(network, [first, script(then=1000)])
+    await run(None, ["events"])
+    assert asked == [
+        ("/ws/mine", {"type": "subscribe", "topic": "events"}),
+        ("/ws/mine", {"type": "subscribe", "topic": "events", "epoch": "e", "offset": 5}),
+    ]
+
+
+async def test_what_was_lost_is_said(network, autojump_clock):
+    before = says(confirms("events", 4), then=1011)
+    run = Run(network, [before, says(confirms("events", 600), then=1011), says(confirms("events", 0, epoch="f"))])
+    await run()
+    assert [note for note in run.notes if not note.startswith("connection ended")] == [
+        "events: 596 messages were missed and cannot be sent again",
+        "events: its numbers began anew, so what was missed meanwhile cannot be told",
+    ]
+
+
 # --- signing in ----------------------------------------------------------------------------------------------------
 
 
