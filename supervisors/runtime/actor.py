@@ -255,6 +255,10 @@ async def run_actor(child: Child, start: Callable[..., Actor[Any]]) -> None:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_task_rescheduled(cell.park())
+            if cell.urgent and cell.urgent[0] is STOP:  # as a batch would, without one: 0.3 us of 9
+                cell.receive_nowait()
+                await actor.on_stop()
+                return
             if await _handle_batch(actor, cell):
                 return
 

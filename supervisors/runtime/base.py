@@ -44,8 +44,15 @@ class BaseSupervisor(Loop):
         # One for each restart in the window and one for the failure that was too much: no older one is told.
         self._causes: deque[tuple[str, Exception]] = deque(maxlen=min(CAUSES_KEPT, spec.max_restarts + 1))
 
+        self._living = 0
+        """Children that have a task."""
+        self._all_gone: trio.Event | None = None
+        """Set once none has any more, if a stop waits for them all: to be woken for each of 100 000 takes as long as
+        their ends do."""
+
     def _reset(self) -> None:
         super()._reset()
+        self._all_gone = None
         self.intensity = RestartIntensity(self.spec.max_restarts, self.spec.max_seconds)
         self._causes.clear()
 
@@ -60,6 +67,12 @@ class BaseSupervisor(Loop):
     def make_child(self, spec: ChildSpec) -> Child:
         """A new record under this supervisor."""
         return Child(spec, f"{self.path}/{spec.id}" if self.path else spec.id, self)
+
+    def _begin_task(self, child: Child) -> bool:
+        """:meth:`Child.begin`, counted."""
+        up = child.begin(self._nursery)
+        self._living += 1
+        return up
 
     def child_started(self, child: Child) -> None:
         """*child* is up."""
@@ -77,12 +90,18 @@ class BaseSupervisor(Loop):
 
     def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
         """The task of *child* is over: report it, and deal with it in turn if nobody asked for it."""
+        self._tell_end(child, exit, was_up)
+
+    def _tell_end(self, child: Child, exit: Exit, was_up: bool) -> None:
         # Before the report, so that whoever looks at the tree on hearing of it sees a child that has just failed.
         child.exit_pending = not child.asked and (was_up or not self.waits_for_starts)
         if self.context.watched:
             report_end(child, exit, was_up, self.context, self)
         if child.exit_pending:
             self.post(ChildExit(child, child.attempt))
+        self._living -= 1
+        if not self._living and self._all_gone is not None:
+            self._all_gone.set()
 
     waits_for_starts = True
     """Whether the loop itself waits for each start, and so sees a failed one without being told."""

@@ -17,9 +17,11 @@ class Boundary(ABC):
     What has a boundary is its own: a coroutine around what it runs would be 500 bytes of each one that is idle.
     """
 
-    __slots__ = ("_scope", "asked", "injected", "killed", "task")
+    __slots__ = ("_scope", "alive", "asked", "injected", "killed", "task")
 
     def __init__(self) -> None:
+        self.alive = False
+        """Whether a task of it exists."""
         self.asked = self.killed = False
         """Whether it was asked to end, and whether it has no say in it."""
         self.injected: Exception | None = None
@@ -27,11 +29,6 @@ class Boundary(ABC):
         self.task: trio.lowlevel.Task | None = None
         """Where it runs now; how to find from a task back to the child."""
         self._scope: trio.CancelScope | None = None
-
-    @property
-    def alive(self) -> bool:
-        """Whether a task of it exists."""
-        return self._scope is not None
 
     @property
     def cancelled(self) -> bool:
@@ -53,6 +50,7 @@ class Boundary(ABC):
         self.asked = self.killed = False
         self.injected = None
         self._scope = trio.CancelScope()
+        self.alive = True
 
     @trio.lowlevel.enable_ki_protection
     def __enter__(self) -> None:
@@ -77,6 +75,7 @@ class Boundary(ABC):
         else:
             exit, foreign = self._judge(rest)
         self._scope = self.task = None
+        self.alive = False
         self._ended(exit)
         if foreign is None or foreign is error:
             return foreign is None
@@ -102,7 +101,7 @@ class Boundary(ABC):
     def _exit_without_error(self, *, cancelled: bool) -> Exit:
         if self.injected is not None:
             return crashed(self.injected)
-        if cancelled or self._returns_when_asked:
+        if cancelled or self._returns_when_asked():
             return KILLED if self.killed else SHUTDOWN
         return NORMAL
 
@@ -112,7 +111,6 @@ class Boundary(ABC):
             return KILLED if self.killed else SHUTDOWN
         return crashed(error)
 
-    @property
     @abstractmethod
     def _returns_when_asked(self) -> bool:
         """Whether it only returns when it was asked to stop; else that is a normal end."""

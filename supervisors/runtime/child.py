@@ -166,8 +166,7 @@ class Child(Boundary):
 
     def advance(self, event: LifecycleEvent) -> None:
         """Take *event* into the state machine.  A timer belongs to the state that it was set in."""
-        before = self.state
-        self.state = advance(before, event)
+        before, self.state = self.state, advance(self.state, event)
         if self.timer is not None and self.state != before:
             self.timer.cancel()
             self.timer = None
@@ -286,18 +285,16 @@ class Child(Boundary):
         with self:
             await self._called(start)
 
-    @property
     def _returns_when_asked(self) -> bool:
         return self.cell is not None  # what a function returns is its own business
 
     def _ended(self, exit: Exit) -> None:
         """Tell everybody whom it concerns.  Runs without a checkpoint."""
         was_up = self.up
-        self.up = False
-        self.stuck = False
+        self.up = self.stuck = False
         self.advance("ended")
         if self.cell is not None:
-            self._end_current_call(exit)
+            self._end_current_call(self.cell, exit)
         if was_up:
             self.last_exit, self.last_exit_at = exit, trio.current_time()
         elif self.start_error is None:  # else its supervisor knows better, say that it was too slow
@@ -315,13 +312,12 @@ class Child(Boundary):
             return NotStarted("it returned without calling task_status.started()")
         return NotStarted(f"it ended before it was up ({exit.reason})")
 
-    def _end_current_call(self, exit: Exit) -> None:
-        assert self.cell is not None
-        if self.cell.task is not None:
-            del ACTORS[self.cell.task]
-        call, self.cell.current, self.cell.task = self.cell.current, None, None
-        if self.cell.kept is not None:
-            self.cell.kept.life_ended(self.cell, exit)
+    def _end_current_call(self, cell: Cell, exit: Exit) -> None:
+        if cell.task is not None:
+            del ACTORS[cell.task]
+        call, cell.current, cell.task = cell.current, None, None
+        if cell.kept is not None:
+            cell.kept.life_ended(cell, exit)
         if call is None:
             return
         if exit.reason == "crashed":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import math
-from collections import defaultdict
-from collections.abc import Mapping
 from itertools import groupby
 from typing import Final
 
@@ -28,10 +26,6 @@ it took 3 times as long."""
 
 class _Pool(BaseSupervisor):
     """What both kinds share: no children at first, stopped together, forgotten when down."""
-
-    _leaving = 0
-    """Children that a stop still waits for."""
-    _all_gone: trio.Event
 
     async def _start_all(self) -> None:
         self.children.clear()
@@ -57,53 +51,37 @@ class _Pool(BaseSupervisor):
 
     async def _stop_together(self, deadline: float) -> None:
         now = trio.current_time()
-        rounds: defaultdict[float, list[Child]] = defaultdict(list)
-        for child in reversed(self.children.values()):
-            if child.alive:
-                rounds[self._until(child, now, deadline)].append(child)
-        # One event for all: to be woken for each of 100 000 children takes as long as their ends do.
-        self._leaving, self._all_gone = sum(map(len, rounds.values())), trio.Event()
-        await self._ask_all(rounds)
-        if self._leaving:
-            with trio.move_on_at(min(rounds)):
-                await self._all_gone.wait()
-                return
-            await self._end_late(now, deadline)
+        await self._ask_all(now, deadline)
+        if self._living:
+            self._all_gone = trio.Event()
+            await self._end_all(self._all_gone, now, deadline)
 
-    async def _end_late(self, now: float, deadline: float) -> None:
-        """End those that were asked to stop at *now*, as the time of each is over."""
+    async def _end_all(self, all_gone: trio.Event, now: float, deadline: float) -> None:
+        """Wait for those that were asked to stop at *now*, and end each whose time is over."""
         late = [(self._until(child, now, deadline), child) for child in self.children.values() if child.alive]
         late.sort(key=lambda pair: pair[0])
         for until, group in groupby(late, key=lambda pair: pair[0]):
-            if self._leaving:
+            if self._living:
                 with trio.move_on_at(until):
-                    await self._all_gone.wait()
+                    await all_gone.wait()
             for _, child in group:
                 if child.alive:
                     self.too_late(child, until, deadline)
-        if self._leaving:
+        if self._living:
             await wait_until_gone([child for _, child in late if child.alive], self.context)
 
-    async def _ask_all(self, rounds: Mapping[float, list[Child]]) -> None:
-        """Ask those to stop who have the least time first; empties the lists, so that who has ended can be freed."""
+    async def _ask_all(self, now: float, deadline: float) -> None:
+        """Ask each in turn.  Nothing holds on to those who were asked, so that who has ended can be freed at once."""
         why = f"stopped by supervisor {self.path or 'root'!r}"
-        for until in sorted(rounds):
-            children = rounds[until]
-            while children:
-                for child in children[: -ASKED_AT_ONCE - 1 : -1]:
-                    child.exit_pending = False
-                    if child.alive:
-                        child.ask(until, why)
-                del children[-ASKED_AT_ONCE:], child
+        children = list(self.children.values())
+        children.reverse()
+        while children:
+            for child in children[: -ASKED_AT_ONCE - 1 : -1]:
+                if child.alive:  # only a supervisor looks at the time it is given
+                    child.ask(math.inf if child.supervisor is None else self._until(child, now, deadline), why)
+            del children[-ASKED_AT_ONCE:], child
+            if children:
                 await trio.lowlevel.checkpoint()
-
-    def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
-        """Report it, and count it among those that are waited for."""
-        super().child_ended(child, exit, was_up=was_up)
-        if self._leaving:
-            self._leaving -= 1
-            if not self._leaving:
-                self._all_gone.set()
 
     async def restart_child(self, child_id: str) -> object:
         """Refused: a child of this supervisor that is down is forgotten."""
@@ -143,19 +121,22 @@ class DynamicSupervisor(_Pool):
 
     def _begin(self, child: Child) -> None:
         # A copy, since a context cannot be entered twice and the event hook may ask for one more child.
-        self._own_context.copy().run(child.begin, self._nursery)
+        self._own_context.copy().run(self._begin_task, child)
         if not child.up and child.spec.start_timeout != math.inf:
             self._at(trio.current_time() + child.spec.start_timeout, child, "start_deadline")
 
     def child_ended(self, child: Child, exit: Exit, *, was_up: bool) -> None:
         """Report it; one whose end has no consequences is forgotten at once, without a turn of the loop."""
-        idle = child.spec.restart == "temporary" and not child.spec.significant
-        never_up = not was_up and child.generation == 0  # its starter is told, and may try again with this id at once
-        concerns_nobody = child.asked or never_up or (was_up and idle)
-        child.asked = concerns_nobody
-        super().child_ended(child, exit, was_up=was_up)
+        concerns_nobody = child.asked = child.asked or self._concerns_nobody(child, was_up)
+        self._tell_end(child, exit, was_up)
         if concerns_nobody:
             self._at_rest(child)
+
+    def _concerns_nobody(self, child: Child, was_up: bool) -> bool:
+        """Whether the end of *child*, that nobody asked for, has no consequences."""
+        if was_up:
+            return child.spec.restart == "temporary" and not child.spec.significant
+        return child.generation == 0  # its starter is told, and may try again with this id at once
 
     async def _on_exit(self, child: Child) -> None:
         if child.start_error is None or not child.exit_pending:

@@ -6,8 +6,8 @@ Names and errors are Trio's.  It has one receiver, the actor; any number of task
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 import outcome
@@ -22,6 +22,26 @@ T = TypeVar("T")
 
 NOTHING: Any = ()
 """Stands for an empty deque, which takes 624 bytes, and for an empty list, 56: an idle actor is to hold none."""
+
+
+class Woken(outcome.Outcome[None]):
+    """What a receiver is woken with, each time this very one: ``Value(None)``, 0.5 us to make, can be used but once."""
+
+    __slots__ = ()
+
+    def unwrap(self) -> None:
+        """Nothing."""
+
+    def send(self, gen: Generator[Any, None, object]) -> Any:
+        """As the base class says."""
+        return gen.send(None)
+
+    async def asend(self, agen: AsyncGenerator[Any, None]) -> Any:
+        """As the base class says."""
+        return await agen.asend(None)
+
+
+WOKEN: Final = Woken()
 
 
 @attrs.frozen
@@ -158,8 +178,7 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
             self.urgent.append(value)
         else:
             self.urgent = [value]
-        if self._receiver is not None:
-            self._wake()
+        self._wake()
 
     def take_back(self, value: T) -> None:
         """Take this very control message out again; does nothing if it was received."""
@@ -252,7 +271,7 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
         task = self._receiver
         if task is not None:
             self._receiver = None
-            reschedule(task)
+            reschedule(task, WOKEN)
 
     def _drop(self, value: T) -> None:
         self._dropped += 1
@@ -276,8 +295,7 @@ class Mailbox(trio.abc.SendChannel[T], trio.abc.ReceiveChannel[T], Generic[T]):
             for task in self._senders:
                 reschedule(task, outcome.Error(trio.ClosedResourceError()))
             self._senders.clear()
-        if self._receiver is not None:
-            self._wake()
+        self._wake()
 
     def reopen(self) -> None:
         """Accept messages again, for the next incarnation of an actor that had been stopped."""

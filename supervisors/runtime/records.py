@@ -27,8 +27,9 @@ class Records:
 
     def _forget(self, child: Child) -> None:
         # A newer child may have taken the id meanwhile.
-        if self.children.get(child.spec.id) is child:
-            del self.children[child.spec.id]
+        child_id = child.spec.id
+        if self.children.get(child_id) is child:
+            del self.children[child_id]
             if self.context.watched:
                 self.context.emit(Removed(child.path, child.kind, trio.current_time()))
 

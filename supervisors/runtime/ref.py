@@ -140,11 +140,13 @@ class Cell(Mailbox[object]):
 
     def end(self) -> None:
         """Close the mailbox; calls that wait in it get :class:`~supervisors.ActorStopped`."""
-        self.close()
-        if self.data or self.urgent:  # the senders have been told by closing it
+        if self.data or self.urgent or self._senders or self._receiver is not None:
+            self.close()
             for message in self.drain():
                 if isinstance(message, Call):
                     message.fail(ActorStopped(self.path))
+        else:  # as nearly always: 0.2 us, which counts when very many are stopped at once
+            self._closed = True
         if self.kept is not None:
             self.kept.ended()
 

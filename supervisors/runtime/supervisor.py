@@ -64,7 +64,7 @@ class Supervisor(BaseSupervisor):
 
     async def _attempt(self, child: Child) -> None:
         """Start *child* and wait until it is up, or its task gone and its ``start_error`` says why."""
-        if not child.begin(self._nursery):
+        if not self._begin_task(child):
             with trio.move_on_after(child.spec.start_timeout):
                 await child.wait_ready()
             if child.state == "starting":
