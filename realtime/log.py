@@ -8,6 +8,8 @@ Everything ends in one handler: our own lines and those of Hypercorn, Quart and 
 import json
 import logging
 import sys
+from functools import lru_cache, partial, partialmethod
+from time import time_ns
 from typing import Any, TextIO
 
 import msgspec
@@ -17,10 +19,56 @@ from structlog.typing import EventDict, Processor
 from realtime.messages import now_iso
 
 _FIRST = ("timestamp", "level", "event", "logger")
+_LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
 
 
 class _Output(logging.StreamHandler[TextIO]):
     """Marks our own handler, so that configuring again replaces it and leaves foreign ones alone."""
+
+    def write(self, line: str) -> None:
+        """Write *line* as `emit` would write a record, without one."""
+        with self.lock:  # type: ignore[union-attr]
+            try:
+                self.stream.write(line + self.terminator)
+                self.flush()
+            except Exception:  # as `emit` has it: what cannot be logged is no reason to fail
+                self.handleError(logging.makeLogRecord({"msg": line, "levelno": logging.ERROR}))
+
+
+class _Logger:
+    """What structlog hands its lines to: the standard library's logger, or the output itself.
+
+    A line of ours that nobody else is there to see is written at once, in a fifth of the time that records, filters
+    and formatters take: two for each connection are a tenth of what it costs.
+    """
+
+    def __init__(self, output: _Output, name: str) -> None:
+        self.name = name
+        self._output = output
+        self._logger = logging.getLogger(name)
+
+    def writes(self, level: int) -> bool:
+        """Whether a line of *level* goes nowhere but to our output."""
+        logger = self._logger
+        if not logger.isEnabledFor(level):
+            return False
+        while logger.parent is not None:
+            if logger.handlers or logger.filters or not logger.propagate:
+                return False
+            logger = logger.parent
+        return len(logger.handlers) == 1 and logger.handlers[0] is self._output
+
+    def _log(self, method: str, line: Any, **record: Any) -> None:
+        if record:
+            getattr(self._logger, method)(line, **record)
+        else:
+            self._output.write(line)
+
+    debug = partialmethod(_log, "debug")
+    info = partialmethod(_log, "info")
+    warning = warn = partialmethod(_log, "warning")
+    error = exception = partialmethod(_log, "error")
+    critical = fatal = partialmethod(_log, "critical")
 
 
 def configure(level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:
@@ -58,11 +106,34 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
     root.addHandler(handler)
     root.setLevel(number)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            _add_timestamp,
+            _hand_over if console else _finish,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=partial(_make_logger, handler),
         cache_logger_on_first_use=True,
     )
+
+
+def _make_logger(output: _Output, *names: str) -> _Logger:
+    # Without a name it is that of the module that asks.
+    return _Logger(output, names[0] if names else structlog.stdlib.LoggerFactory([__name__])().name)
+
+
+_hand_over = structlog.stdlib.ProcessorFormatter.wrap_for_formatter
+
+
+def _finish(logger: _Logger, method: str, event: EventDict) -> Any:
+    """The line for programs, if nobody else wants to see it; else what the handlers make lines of."""
+    if not logger.writes(_LEVELS[event["level"]]):
+        return _hand_over(logger, method, event)  # type: ignore[arg-type]
+    if "exc_info" in event:
+        event = structlog.processors.format_exc_info(logger, method, event)
+    return _to_json(_order(logger, method, event))
 
 
 def _for_people(stream: TextIO) -> list[Processor]:
@@ -80,8 +151,15 @@ def _for_programs() -> list[Processor]:
 
 
 def _add_timestamp(_logger: object, _method: str, event: EventDict) -> EventDict:
-    event["timestamp"] = now_iso()
+    milliseconds = time_ns() // 1_000_000
+    event["timestamp"] = f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
     return event
+
+
+@lru_cache(maxsize=2)
+def _second(timestamp: int) -> str:
+    """As on the wire, as far as the lines of one second have it in common."""
+    return now_iso(timestamp).partition(".")[0]
 
 
 def _order(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -5,6 +5,7 @@ What can be set: `realtime.sections`, with every default; as a file: ``docs/real
 
 import typing
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,16 +117,8 @@ class Settings:
         One rule alone counts; what it does not give is as built in, whatever a shorter prefix says.
         """
         conflated = name in _CONFLATED or name.startswith("tasks/")
-        built_in = TopicSettings(
-            overflow=Overflow.CONFLATE if conflated else Overflow.DROP_OLDEST,
-            history=EVENTS_HISTORY if name == "events" else 0,
-        )
         rule = self.topics.get(name) or self._longest_prefix(name)
-        given = attrs.asdict(rule, filter=lambda _, value: value is not None)
-        made = attrs.evolve(built_in, **given)
-        if _is_servers_own(name):
-            return attrs.evolve(made, publish="server", presence=False)
-        return attrs.evolve(made, presence=False) if made.overflow is Overflow.CONFLATE else made
+        return _topic_settings(rule, conflated, EVENTS_HISTORY if name == "events" else 0, _is_servers_own(name))
 
     def topics_of_clients(self) -> list[str]:
         """The topics, and prefixes with a ``*``, that exist by their rules alone: clients have a part in them."""
@@ -138,7 +131,21 @@ class Settings:
     def _longest_prefix(self, name: str) -> TopicRule:
         fitting = (key for key in self.topics if key.endswith("*") and name.startswith(key[:-1]))
         longest = max(fitting, key=len, default=None)
-        return TopicRule() if longest is None else self.topics[longest]
+        return _NO_RULE if longest is None else self.topics[longest]
+
+
+_NO_RULE = TopicRule()
+
+
+@lru_cache(maxsize=256)
+def _topic_settings(rule: TopicRule, conflated: bool, history: int, servers_own: bool) -> TopicSettings:
+    """One for all topics that are alike: each session has one of its own."""
+    overflow = Overflow.CONFLATE if conflated else Overflow.DROP_OLDEST
+    given = attrs.asdict(rule, filter=lambda _, value: value is not None)
+    made = attrs.evolve(TopicSettings(overflow=overflow, history=history), **given)
+    if servers_own:
+        return attrs.evolve(made, publish="server", presence=False)
+    return attrs.evolve(made, presence=False) if made.overflow is Overflow.CONFLATE else made
 
 
 def find(environ: Mapping[str, str], folder: Path) -> Path | None:

@@ -19,10 +19,13 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
+@pytest.fixture(autouse=True, params=["alone", "in company"])
+def restored_logging(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Lines are alike, whether or not there is another handler, as pytest's, that wants to see records."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    if request.param == "alone":
+        root.handlers.clear()
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -144,6 +147,53 @@ def test_configuring_again_replaces_our_handler_and_no_other(stream: io.StringIO
     assert len(lines(stream)) == 1
     assert len(logging.getLogger().handlers) == before + 1
     assert foreign in logging.getLogger().handlers
+
+
+def test_other_handlers_see_our_lines_too(stream: io.StringIO) -> None:
+    log.configure("info", "json", stream)
+    root, own = io.StringIO(), io.StringIO()
+    logger = structlog.get_logger("a.b")
+    logging.getLogger().addHandler(logging.StreamHandler(root))
+    logger.info("first")
+    logging.getLogger().handlers.pop()
+    logging.getLogger("a").addHandler(logging.StreamHandler(own))
+    logger.info("second")
+    logging.getLogger("a").handlers.pop()
+    logger.info("third")
+    assert [line["event"] for line in lines(stream)] == ["first", "second", "third"]
+    assert ("first" in root.getvalue(), "second" in own.getvalue()) == (True, True)
+
+
+def test_levels_of_single_loggers_count(stream: io.StringIO) -> None:
+    log.configure("info", "json", stream)
+    logging.getLogger("quiet").setLevel("ERROR")
+    structlog.get_logger("quiet").info("not to be seen")
+    structlog.get_logger("quiet").error("to be seen")
+    assert [line["event"] for line in lines(stream)] == ["to be seen"]
+
+
+def test_a_logger_without_a_name_has_that_of_its_module(stream: io.StringIO) -> None:
+    log.configure("info", "json", stream)
+    structlog.get_logger().info("up")
+    assert [line["logger"] for line in lines(stream)] == [__name__]
+
+
+@pytest.mark.parametrize("method", ["info", "warning", "warn", "error", "exception", "critical", "fatal", "msg"])
+def test_every_method_writes_a_line(method: str, stream: io.StringIO) -> None:
+    log.configure("info", "json", stream)
+    getattr(structlog.get_logger("a"), method)("up %s", 1)
+    (line,) = lines(stream)
+    assert line["event"] == "up 1"
+
+
+def test_a_stream_that_fails_ends_nobody_s_work(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError("disk full")
+
+    log.configure("info", "json", Broken())
+    structlog.get_logger("a").info("lost")
+    assert "disk full" in capsys.readouterr().err
 
 
 def test_a_process_writes_json_to_its_standard_error() -> None:
