@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import h2.events
 import jwt
 import pytest
 import trio
@@ -18,6 +19,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
 from tests.realtime.server_process import PATIENCE, Answer, ServerProcess
+from tests.realtime.transport.rfc6455.kit import CLOSE, heard_in
+from tests.realtime.transport.test_http2 import prior_knowledge
 
 from .clients import in_thread, listening
 
@@ -280,3 +283,26 @@ def test_what_cannot_be_used_is_an_error_at_start(tmp_path, auth, said):
     server.launch()
     assert server.wait() != 0
     assert said in server.text_of_log()
+
+
+async def test_a_browser_signs_in_over_http2_as_well(tmp_path):
+    """Where a page's sockets share one connection (RFC 8441)."""
+    with ServerProcess(tmp_path, settings_in(tmp_path)) as server:
+        assert b'"type":"subscribed"' in await first_over_http2(server, BOB)
+        (refusal,) = heard_in(await first_over_http2(server, WRONG))
+        assert refusal == (CLOSE, (4401).to_bytes(2) + b"the token is not known")
+
+
+async def first_over_http2(server: ServerProcess, token: str) -> bytes:
+    """What comes first on a WebSocket over HTTP/2."""
+    async with prior_knowledge(server.port) as client:
+        await client.request("GET", "/api/health")
+        await client.wait(h2.events.StreamEnded)
+        client.events.clear()
+        protocols = ("sec-websocket-protocol", f"realtime, realtime.bearer.{token}")
+        headers = [(":protocol", "websocket"), ("sec-websocket-version", "13"), protocols]
+        await client.request("CONNECT", "/ws/s1", *headers, end=False)
+        response = await client.wait(h2.events.ResponseReceived)
+        named = dict(response.headers)
+        assert (named[":status"], named["sec-websocket-protocol"]) == ("200", "realtime")
+        return bytes(await client.wait_for_body(bool))
