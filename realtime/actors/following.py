@@ -55,7 +55,7 @@ class Follower:
         self.position = self._start(after)
         # Who comes without a position has missed nothing of what was removed long ago.
         self._counts = after is not None and self.position == after
-        self._committed = trio.Event()
+        self._notified = trio.Event()
         self._read = self._missed = 0
 
     def _start(self, after: Cursor | None) -> Cursor:
@@ -67,9 +67,14 @@ class Follower:
             logger.warning("position_unknown", position=str(after), epoch=epoch, last_offset=last)
         return Cursor(epoch, 0)
 
-    def notify(self, event: StoredEvent) -> None:
-        """To be called with each committed event."""
-        self._committed.set()
+    def notify(self, _event: object = None) -> None:
+        """End a `wait`, now or to come; called with each committed event."""
+        self._notified.set()
+
+    async def wait(self) -> None:
+        """Wait for the next `notify` since the last wait, hence at times for nothing new."""
+        await self._notified.wait()
+        self._notified = trio.Event()
 
     async def receive_batch(self) -> tuple[StoredEvent, ...]:
         """The next wanted events, at least one; waits for it. A checkpoint.
@@ -83,10 +88,8 @@ class Follower:
             wanted = await self.receive_batch_nowait()
             if wanted:
                 return wanted
-            # Set anew before the look at the store: what is committed in between is not overlooked.
-            self._committed = trio.Event()
-            if self._store.last_offset <= self.position.offset:
-                await self._committed.wait()
+            # What was committed since the look at the store began has ended this wait already.
+            await self.wait()
 
     async def receive_batch_nowait(self) -> tuple[StoredEvent, ...]:
         """As `receive_batch`, but empty if there is none at the moment. A checkpoint."""

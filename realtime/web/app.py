@@ -13,6 +13,7 @@ from realtime.transport.direct import Serve
 from realtime.transport.event_stream import HTTPConnection
 from realtime.web import (
     dashboard,
+    dead_letters,
     direct,
     documents,
     errors,
@@ -35,6 +36,7 @@ from realtime.web.backend import KEY, Backend
 BLUEPRINTS: Final = tuple(
     each.blueprint
     for each in (
+        dead_letters,
         documents,
         events,
         jobs,
