@@ -122,7 +122,7 @@ def _schemas(shapes: Mapping[type, None], *, strict: bool) -> dict[str, Schema]:
 
 def _with_type(shape: Any) -> Schema:
     """What a client sends: its class does not hold the type, by which it was chosen."""
-    schema = schemas.definitions([shape], PREFIX, closed=[shape])[shape.__name__]
+    schema = schemas.definitions([shape], PREFIX, strict=True)[shape.__name__]
     kind: dict[str, Any] = {"type": {"type": "string", "const": _CLIENT_TYPES[shape]}}
     schema["properties"] = kind | schema.get("properties", {})
     schema["required"] = ["type", *schema.get("required", ())]

@@ -68,7 +68,9 @@ def document(*apps: Quart, strict: bool = False) -> Schema:
         },
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": schemas.definitions(shapes, PREFIX, closed=bodies, strict=strict),
+            # What is in a body has no other fields either: none of them would have a meaning.
+            "schemas": schemas.definitions(shapes, PREFIX, strict=strict)
+            | schemas.definitions(bodies, PREFIX, strict=True),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -12,14 +12,11 @@ import msgspec
 Schema = dict[str, Any]
 
 
-def definitions(
-    shapes: Iterable[Any], prefix: str, *, closed: Collection[Any] = (), strict: bool = False
-) -> dict[str, Schema]:
+def definitions(shapes: Iterable[Any], prefix: str, *, strict: bool = False) -> dict[str, Schema]:
     """The schema of each class in *shapes* and of those within them, by name.
 
     Args:
       prefix: stands before a name in references.
-      closed: those of them that refuse fields which they do not know.
       strict: say of all, also of those within others, that they have no other fields.
 
     Raises:
@@ -34,7 +31,7 @@ def definitions(
             schema["description"] = inspect.cleandoc(schema["description"]).partition("\n\nAttributes:")[0]
     for shape in wanted:
         if attrs.has(shape):
-            _mend(schemas[shape.__name__], shape, closed=shape in closed)
+            _mend(schemas[shape.__name__], shape)
     for schema in schemas.values():
         if strict and "properties" in schema:
             schema["additionalProperties"] = False
@@ -48,14 +45,12 @@ def _unknown(kind: type) -> Schema:
     raise TypeError(f"{kind.__qualname__} has no JSON form")
 
 
-def _mend(schema: Schema, shape: type[attrs.AttrsInstance], *, closed: bool) -> None:
-    """Leave out what nobody can give, and say whether there may be more than is named."""
+def _mend(schema: Schema, shape: type[attrs.AttrsInstance]) -> None:
+    """Leave out what nobody can give."""
     for field in attrs.fields(shape):
         if not field.init:
             schema["properties"].pop(field.name, None)
             schema["required"] = [name for name in schema.get("required", ()) if name != field.name]
-    if closed:
-        schema["additionalProperties"] = False
     if not schema.get("required"):
         schema.pop("required", None)
 
