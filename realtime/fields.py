@@ -160,7 +160,8 @@ def build_first(cls: type[T], values: Mapping[str, object]) -> T:
     return made
 
 
-@functools.cache
+# Bounded, as modules that are reloaded bring new classes each time.
+@functools.lru_cache(maxsize=512)
 def _fields(cls: type) -> dict[str, "tuple[attrs.Attribute[Any], Any]"]:
     hints = typing.get_type_hints(cls, include_extras=True)
     # Where a validator enforces what `msgspec.Meta` says for the documents, its words are the better ones.

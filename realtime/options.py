@@ -54,7 +54,8 @@ def read(module: ModuleType, hooks: Mapping[str, Hook], given: Mapping[str, obje
     """Check what was *given* against what *module* and its *hooks* declare; relative paths begin at *folder*.
 
     Raises:
-      PluginError: naming all that is wrong; what an option is set to stays out of it, since it may be a password.
+      PluginError: naming all that is wrong. What an option is set to stays out of it, since it may be a password,
+        unless a validator of the module's own tells it.
     """
     own = own_settings(module)
     problems: list[str] = []

@@ -86,7 +86,9 @@ class System:
                 *(() if listener is None else self.serving(app, listener)),
                 ChildSpec("jobs", DynamicSupervisorSpec(), ref=self.jobs),
                 ChildSpec("heartbeat", heartbeat.run, backoff=RETRY),
-                ChildSpec("broadcasters", SupervisorSpec([*self.actors, feed]), ref=self.broadcasters),
+                ChildSpec(
+                    "broadcasters", SupervisorSpec([*self.actors, feed], keep_children=True), ref=self.broadcasters
+                ),
             ],
             strategy="one_for_one",
         )

@@ -150,7 +150,8 @@ class SupervisorSpec:
 
     *on_start* runs before the first child is started; it may raise :class:`~supervisors.Ignore` to decline.
     *give_up* says how the supervisor ends when its budget is used up: ``raise`` fails with
-    :class:`~supervisors.RestartIntensityExceeded`; ``shutdown`` is OTP's way.
+    :class:`~supervisors.RestartIntensityExceeded`; ``shutdown`` is OTP's way.  *keep_children* says which children it
+    has when it is restarted: those of the spec again, as in OTP, or with ``True`` those that it had last.
 
     Raises:
       ValueError: naming the field, also for two children of one id and for a significant child that could never act.
@@ -163,6 +164,7 @@ class SupervisorSpec:
     auto_shutdown: AutoShutdown = attrs.field(default="never", validator=_one_of(AutoShutdown))
     give_up: GiveUp = attrs.field(default="raise", validator=_one_of(GiveUp))
     on_start: Callable[[], Any] | None = attrs.field(default=None, validator=_function)
+    keep_children: bool = attrs.field(default=False, validator=_yes_or_no)
 
     def __attrs_post_init__(self) -> None:
         seen: set[str] = set()

@@ -33,7 +33,18 @@ class Supervisor(BaseSupervisor):
         self.children.update(self._records)
 
     async def _start_all(self) -> None:
-        # What was added by hand is forgotten, what was deleted is back; records of the spec keep their counters.
+        if not self.spec.keep_children:
+            self._forget_changes()
+        for child in list(self.children.values()):
+            try:
+                await self._start(child)
+            except StartError as error:
+                self._ending = error
+                return
+
+    def _forget_changes(self) -> None:
+        """Have the children of the spec again, whose records keep their counters."""
+        # What was added by hand is forgotten, what was deleted is back.
         for child in list(self.children.values()):
             if self._records.get(child.spec.id) is not child:
                 self._forget(child)
@@ -42,12 +53,6 @@ class Supervisor(BaseSupervisor):
         self.children.update(self._records)
         for child in back:
             self.tell_known(child)
-        for child in list(self.children.values()):
-            try:
-                await self._start(child)
-            except StartError as error:
-                self._ending = error
-                return
 
     async def _start(self, child: Child) -> None:
         """Start *child* and wait until it is up.  If it declines, it stays stopped, or is forgotten if temporary.

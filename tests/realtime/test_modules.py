@@ -281,6 +281,30 @@ async def test_what_the_server_itself_declares_stays(write):
         assert "clock" in system.system.hub.declared()
 
 
+PLAIN = """
+    from realtime.actors.declared import periodic
+
+    @periodic(every=1.0, topic="plain")
+    async def plain():
+        return 1
+"""
+
+
+async def test_a_restart_of_their_supervisor_does_not_undo_what_was_switched(write):
+    actors = {
+        "shop": ActorSettings(use=write(SHOP)),
+        "plain": ActorSettings(use=write(PLAIN, "plain_module"), enabled=False),
+    }
+    async with running(make_settings(actors=actors)) as system:
+        await switch(system, "disable", "shop")
+        await switch(system, "enable", "plain")
+        await system.tree.restart_child("broadcasters")
+        children = system.tree.find("broadcasters").children
+        assert [(child.id, child.state) for child in children] == [("supervisors", "running"), ("plain", "running")]
+        assert (await switch(system, "enable", "shop")).error is None
+        assert {*ALL} <= {*brought(system)}
+
+
 async def test_what_cannot_be_switched_so_is_refused(write):
     async with running(settings(write(SHOP))) as system:
         modules = system.system.backend.modules

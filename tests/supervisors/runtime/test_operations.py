@@ -508,3 +508,22 @@ async def test_no_pool_starts_a_child_again_that_it_forgets(concurrent: bool) ->
             with pytest.raises(WrongKind, match="is forgotten when it is down"):
                 await operation("p/d")
         assert lives.of("begin") == [0]
+
+
+@pytest.mark.parametrize(("keep", "expected"), [(False, ["a", "b"]), (True, ["b", "c"])])
+def test_a_supervisor_that_is_restarted_has_the_children_of_its_spec_or_those_that_it_had(
+    keep: bool, expected: list[str]
+) -> None:
+    @virtual_time
+    async def check() -> None:
+        lives, group = Lives(), SupervisorRef("group")
+        spec = SupervisorSpec([lives.spec("a"), lives.spec("b")], keep_children=keep)
+        async with running(SupervisorSpec([ChildSpec("group", spec, ref=group)])) as tree:
+            await group.start_child(lives.spec("c"))
+            await group.terminate_child("a")
+            await group.delete_child("a")
+            await tree.restart_child("group")
+            assert [child.id for child in group.which_children()] == expected
+            assert [tree.find(f"group/{id}").state for id in expected] == ["running", "running"]
+
+    check()
