@@ -388,6 +388,19 @@ async def test_over_http2_it_is_the_same():
             reader.stream.socket.shutdown(socket.SHUT_WR)
 
 
+async def test_over_http2_one_stream_can_be_left_and_the_others_go_on():
+    async with serving() as served, prior_knowledge(served.port) as reader:
+        served.hub.declare("other")
+        left = await reader.request("GET", "/sse/mine")
+        await reader.request("GET", "/sse/other")
+        await until(lambda: len(served.hub.connections) == 2)
+        reader.h2.reset_stream(left)
+        await reader.flush()
+        await until(lambda: len(served.hub.connections) == 1)
+        served.publish(1, "other")
+        await reader.wait_for_body(lambda body: b'"topic":"other","offset":1' in body)
+
+
 async def test_over_http2_a_stream_that_is_not_read_is_ended_and_the_others_go_on():
     async with serving(server={"write_timeout": 0.5}, delivery=Delivery(mailbox_messages=20)) as served:
         served.hub.declare("other")
