@@ -22,7 +22,7 @@ import trio
 from realtime.actors import credentials
 from realtime.actors.credentials import Credentials, NotAuthenticated
 from realtime.policy import bearer
-from realtime.policy.access import ANONYMOUS, ANYONE, SERVER, Action, Decision, Principal, decide, rule_for
+from realtime.policy.access import ANONYMOUS, ANYONE, Action, Decision, Principal, decide, explain, rule_for
 from realtime.policy.limits import Paces
 from realtime.settings import Settings, SettingsError
 
@@ -36,18 +36,6 @@ Hook = Callable[[Mapping[str, str]], Awaitable[Principal | None]]
 """``auth.use``: from the headers of a request, by their names in lower case, to whose it is."""
 
 logger = structlog.get_logger("realtime.access")
-
-_WHAT: Final[Mapping[Action, str]] = {
-    "read": "reading",
-    "subscribe": "subscribing to",
-    "publish": "publishing to",
-    "create_event": "creating events",
-    "emit": "emitting",
-    "start_task": "starting tasks",
-    "cancel_task": "cancelling tasks",
-    "call": "calling methods",
-    "operate": "operator actions",
-}
 
 
 class Headers(Protocol):
@@ -193,22 +181,8 @@ class Access:
 
     def explain(self, principal: Principal, action: Action, topic: str | None = None) -> str:
         """Why *principal* may not, and what to do about it; a sentence for the client."""
-        rule = self.rule(action, topic)
-        what = _WHAT[action] if topic is None else f"{_WHAT[action]} {topic!r}"
-        if action == "operate":
-            if not self.recognises:
-                return "operator actions need an admin token: set auth.admin_token_file"
-            return "operator actions need 'Authorization: Bearer <the admin token>'"
-        if rule == SERVER:
-            return f"{what} is the server's alone"
-        if principal.expired(self._now()):
-            return "the token has expired; get a new one and sign in again"
-        needed = "that you sign in" if rule == ANYONE else f"the scope {rule!r}"
-        if not principal.anonymous:
-            return f"{what} needs {needed}, which {principal.name!r} does not have"
-        if not self.recognises:
-            return f"{what} needs {needed}, and there is nothing to sign in with: set auth.tokens_file"
-        return f"{what} needs {needed}: send 'Authorization: Bearer <token>'"
+        rule, now = self.rule(action, topic), self._now()
+        return explain(principal, action, topic, rule=rule, now=now, recognises=self.recognises)
 
     def within_rate(self, principal: Principal) -> bool:
         """Count a message or request of *principal*; False means that it is one too many.

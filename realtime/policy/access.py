@@ -102,3 +102,41 @@ def decide(principal: Principal, rule: str, *, now: float, required: bool = Fals
 def rule_for(action: Action, rules: Mapping[str, str]) -> str:
     """The rule of an *action* that is about no topic; *rules* by action, `ANYONE` where there is none."""
     return ADMIN if action == "operate" else rules.get(action, ANYONE)
+
+
+_WHAT: Final[Mapping[Action, str]] = {
+    "read": "reading",
+    "subscribe": "subscribing to",
+    "publish": "publishing to",
+    "create_event": "creating events",
+    "emit": "emitting",
+    "start_task": "starting tasks",
+    "cancel_task": "cancelling tasks",
+    "call": "calling methods",
+    "operate": "operator actions",
+}
+
+
+def explain(principal: Principal, action: Action, topic: str | None, *, rule: str, now: float, recognises: bool) -> str:
+    """Why *principal* may not do *action*, and what to do about it; a sentence for the client.
+
+    Args:
+      topic: what the action is about, if about one.
+      now: seconds since 1970.
+      recognises: whether there is anything to sign in with.
+    """
+    what = _WHAT[action] if topic is None else f"{_WHAT[action]} {topic!r}"
+    if action == "operate":
+        if not recognises:
+            return "operator actions need an admin token: set auth.admin_token_file"
+        return "operator actions need 'Authorization: Bearer <the admin token>'"
+    if rule == SERVER:
+        return f"{what} is the server's alone"
+    if principal.expired(now):
+        return "the token has expired; get a new one and sign in again"
+    needed = "that you sign in" if rule == ANYONE else f"the scope {rule!r}"
+    if not principal.anonymous:
+        return f"{what} needs {needed}, which {principal.name!r} does not have"
+    if not recognises:
+        return f"{what} needs {needed}, and there is nothing to sign in with: set auth.tokens_file"
+    return f"{what} needs {needed}: send 'Authorization: Bearer <token>'"
