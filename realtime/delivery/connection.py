@@ -182,6 +182,7 @@ class Connection:
                     self._hurry()
                     self.wire.on_ping = self._answer_ping
                     self._reading = True
+                    self._write_first()
                     self._rest()
                     try:
                         await self._read(handle_message)
@@ -226,6 +227,28 @@ class Connection:
         except Exception:
             self.close(CloseCode.HANDLER_FAILED, "internal error")
             raise
+
+    def _write_first(self) -> None:
+        """Write what waits from before the beginning, without the send actor if the socket takes it at once."""
+        outbox = self.outbox
+        writer = None if self.wire.deflates or outbox.closing is not None else self.wire.writer()
+        # As much as is written in one call anyway: of more, the rest could not be told from what waits behind it.
+        if writer is None or outbox.ping_waits or not 0 < outbox.waiting_bytes <= min(DIRECT_BYTES, outbox.max_bytes):
+            return
+        data = b"".join([frame.data for frame in outbox.receive_nowait()])
+        taken = self._write_at_once(writer, data)
+        if taken < len(data):
+            self.owe(frames.rest(data[taken:]))
+
+    def _write_at_once(self, write: Callable[[bytes], int], data: bytes) -> int:
+        """Write *data*, whole frames, as what comes next; return how many bytes of it were taken."""
+        try:
+            taken = write(data)
+        except OSError:  # nothing now, or never again: the send actor will find out
+            return 0
+        if self.counts is not None:
+            self.counts.written_bytes += taken
+        return taken
 
     def _rest(self) -> None:
         """Do without the send actor until something has to wait; what does not have to may be written directly."""
@@ -326,8 +349,18 @@ class Connection:
         self.outbox.begin(rest)
 
     def reply(self, message: bytes, *, begins: str | None = None) -> None:
-        """Send *message*, encoded JSON, in order; it is never dropped. See `Outbox.reply` for *begins*."""
-        self.outbox.reply(frames.text(message), begins=begins)
+        """Send *message*, encoded JSON, in order; it is never dropped. See `Outbox.reply` for *begins*.
+
+        Where nothing waits it is written at once, like what is published: a task for each would cost more than it does.
+        """
+        frame = frames.text(message)
+        taken = 0
+        if self.direct is not None and len(frame.data) <= DIRECT_BYTES:
+            taken = self._write_at_once(self.direct, frame.data)
+        if not taken:
+            self.outbox.reply(frame, begins=begins)
+        elif taken < len(frame.data):
+            self.owe(frames.rest(frame.data[taken:]))
 
     def refuse(self, code: str, message: str, *, topic: str | None = None, id: str | None = None) -> None:
         """Answer with the error *code*, and count it; the connection and its subscriptions stay."""

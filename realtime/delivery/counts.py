@@ -24,8 +24,8 @@ class Counts:
     Attributes:
       registered: connections that were opened.
       received, received_bytes: messages of clients, good and bad, and their bytes.
-      written_bytes: handed to sockets by the flusher, at once.
-      sent_bytes: handed to sockets by send actors: replies, pings, and what had to wait.
+      written_bytes: handed to sockets at once: what is published, and replies.
+      sent_bytes: handed to sockets by send actors: pings, and what had to wait.
       closed: connections that ended, by who ended them and the code.
       latency: seconds from the publishing of the oldest message of a batch until it was brought to every subscriber.
       queued: seconds from the first message that has to wait for a client until nothing does.

@@ -263,6 +263,11 @@ class Outbox(trio.abc.ReceiveChannel[list[Frame]]):
         return Room(0, 0) if self._queue.held else self._queue.room
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes of messages and replies that wait."""
+        return self._queue.bytes
+
+    @property
     def ping_waits(self) -> bool:
         """Whether a ping has not been handed out yet."""
         return bool(self._ping)

@@ -196,11 +196,12 @@ async def test_a_message_that_is_too_large_to_wait_is_not_begun():
         small = world.client(OLD, wire=ByteWire([BIG]), max_bytes=1000)
         large = world.client(OLD, wire=ByteWire([BIG]))
         await wait_all_tasks_blocked()
+        before = large.wire.directly
         world.hub.publish_nowait(OLD, "m", "x" * 2000)
         world.hub.publish_nowait(OLD, "m", "x" * 70_000)
         await wait_all_tasks_blocked()
         assert small.wire.offsets() == [(1, 2)]
-        assert large.wire.directly == 0
+        assert large.wire.directly == before
         assert large.wire.offsets() == [1, 2]
 
 
@@ -250,6 +251,7 @@ async def test_nothing_is_written_past_the_send_actor(autojump_clock):
     async with a_world() as world:
         client = world.client(OLD, wire=ByteWire([BIG]))
         await wait_all_tasks_blocked()
+        before = client.wire.directly
         client.wire.stall()
         client.reply(b'{"type":"reply"}')
         assert client.direct is None
@@ -258,5 +260,60 @@ async def test_nothing_is_written_past_the_send_actor(autojump_clock):
         client.wire.release()
         await wait_all_tasks_blocked()
         assert client.wire.types() == ["subscribed", "reply", "m"]
-        assert client.wire.directly == 0
+        assert client.wire.directly == before
         assert client.direct is not None
+
+
+async def test_what_waits_from_the_beginning_goes_out_in_one_write_and_without_the_send_actor():
+    async with a_world() as world:
+        client = world.client(OLD, wire=ByteWire([BIG]))
+        await wait_all_tasks_blocked()
+        assert client.wire.types() == ["subscribed"]
+        assert client.wire.directly == len(client.wire.stream)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 50])
+async def test_what_the_socket_does_not_take_at_the_beginning_follows(taken):
+    async with a_world() as world:
+        wire = ByteWire([taken or BIG, BIG])
+        if not taken:
+            wire.stall()
+        client = world.client(OLD, wire=wire)
+        await wait_all_tasks_blocked()
+        client.reply(b'{"type":"reply"}')
+        wire.release()
+        await wait_all_tasks_blocked()
+        assert wire.types() == ["subscribed", "reply"]
+        assert client.outbox.statistics().queued_bytes == 0
+
+
+async def test_a_reply_is_written_at_once_where_nothing_waits():
+    async with a_world() as world:
+        client = world.client(OLD, wire=ByteWire([BIG]))
+        await wait_all_tasks_blocked()
+        for number in range(3):
+            client.reply(b'{"type":"reply%d"}' % number)
+        assert client.wire.types() == ["subscribed", "reply0", "reply1", "reply2"]
+        assert client.outbox.idle
+
+
+async def test_of_a_reply_that_is_cut_off_the_rest_follows_before_all_else():
+    async with a_world() as world:
+        client = world.client(OLD, wire=ByteWire([BIG]))
+        await wait_all_tasks_blocked()
+        client.wire._takes = iter([5, BIG, BIG])
+        client.reply(b'{"type":"reply"}')
+        client.pong("t")
+        world.hub.publish_nowait(OLD, "m", "x")
+        await wait_all_tasks_blocked()
+        assert client.wire.types() == ["subscribed", "reply", "pong", "m"]
+
+
+async def test_replies_to_a_peer_that_is_gone_are_no_error():
+    async with a_world() as world:
+        client = world.client(OLD, wire=ByteWire([BIG]))
+        await wait_all_tasks_blocked()
+        client.wire.broken = True
+        client.reply(b'{"type":"reply"}')
+        await wait_all_tasks_blocked()
+        assert client.wire.types() == ["subscribed"]
