@@ -151,7 +151,10 @@ class EventQuery:
 
 @attrs.frozen
 class EventPage:
-    """Events in the order of their offsets, and the cursor behind them: None when nothing later exists yet."""
+    """Events in the order of their offsets, and the cursor behind them: None when nothing later exists yet.
+
+    A page may be shorter than its limit, even empty, and yet have a cursor: a search is cut into pieces.
+    """
 
     events: tuple[StoredEvent, ...]
     next: str | None

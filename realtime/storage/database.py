@@ -19,6 +19,8 @@ from realtime.storage.medium import MAX_RETIRED, Draft, Opened
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for a lock that only somebody else's tool can hold, such as a backup or the sqlite3 shell."""
+MAX_LOOKED_AT = 200_000
+"""Offsets that a page without an index of its own may span: 0.1 s of usual events. The next page goes on behind it."""
 OPERATIONS_BETWEEN_LOOKS = 10_000
 """Steps of SQLite's machine, about a millisecond, after which a read looks whether it is still wanted."""
 
@@ -184,9 +186,13 @@ class ReadConnection:
     def query(self, query: EventQuery, epoch: str, upto: int) -> EventPage:
         """A page of the events up to and with the offset *upto*, the last that was handed over."""
         start = pages.offset_after(query.after, epoch=epoch, last_offset=upto, offset_of=self._offset_of)
-        sql, values = select(query, *self._bounds(query, start, upto))
+        after, last = self._bounds(query, start, upto)
+        bound = min(last, after + MAX_LOOKED_AT) if is_searching(query) else last
+        sql, values = select(query, after, bound)
         found = tuple(_event(row) for row in self._rows(sql, values))
         following = pages.next_cursor(epoch, [event.offset for event in found], query.limit)
+        if following is None and bound < last:
+            following = str(pages.Cursor(epoch, bound))
         return EventPage(found[: query.limit], following)
 
     def since(self, offset: int, upto: int) -> tuple[StoredEvent, ...]:
@@ -224,6 +230,15 @@ class ReadConnection:
         except sqlite3.OperationalError:
             self._still_wanted()
             raise
+
+
+def is_searching(query: EventQuery) -> bool:
+    """Whether no index alone leads to the events of *query*.
+
+    A text is looked for in each event, and of several filters one leads to events at which the others look.
+    """
+    filters = (query.type, query.severity, query.tag)
+    return query.q is not None or sum(value is not None for value in filters) > 1
 
 
 def select(query: EventQuery, after: int, upto: int) -> tuple[str, dict[str, object]]:

@@ -1,5 +1,6 @@
 """What only a file can do: fail, be locked, be read beside its writer, be reopened."""
 
+import itertools
 import sqlite3
 from functools import partial
 
@@ -326,6 +327,55 @@ def test_every_filter_has_an_index(path):
     plans = [plan(type="a", tag="x", severity="error", since="2026-01-01", until="2026-01-02", q="x"), plan(type="a")]
     assert not any("TEMP B-TREE" in text for text in plans)
     reader.close()
+
+
+FILTERS = {"type": "a", "severity": "error", "tag": "x", "since": "2026-01-01", "until": "2026-01-02", "q": "x"}
+
+
+@pytest.mark.parametrize("rows", [0, 2000])
+def test_no_combination_of_filters_reads_everything_or_sorts(path, rows):
+    """Whatever is asked, offsets bound what is read, and it is read in its order; with figures of the contents too."""
+    WriteConnection(str(path)).close()
+    connection = sqlite3.connect(path)
+    for offset in range(1, rows + 1):
+        values = (offset, f"id{offset}", offset, "ab"[offset % 2], "info", None, "x", "{}")
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        connection.execute("INSERT INTO event_tags VALUES ('x', ?)", (offset,))
+    if rows:
+        connection.execute("ANALYZE")
+    connection.commit()
+    connection.close()
+    reader = ReadConnection(str(path), lambda: None)
+    for count in range(len(FILTERS) + 1):
+        for names in itertools.combinations(FILTERS, count):
+            sql, values = select(EventQuery(**{name: FILTERS[name] for name in names}), 0, 100)
+            plan = [row[3] for row in reader._rows(f"EXPLAIN QUERY PLAN {sql}", values)]
+            assert not [step for step in plan if "SCAN" in step or "TEMP B-TREE" in step], (names, plan)
+            assert any("rowid>?" in step or "offset>?" in step for step in plan), (names, plan)
+    reader.close()
+
+
+async def test_a_search_is_cut_into_pieces_that_miss_nothing(path, monkeypatch):
+    monkeypatch.setattr(database, "MAX_LOOKED_AT", 10)
+    async with running(SqliteStore(path)) as store:
+        for number in range(55):
+            await append(store, "needle" if number in (3, 4, 30, 54) else "hay")
+        searched = {"q": "needle"}
+        found, pages, after = [], 0, None
+        while True:
+            page = await store.query(EventQuery(after=after, limit=1, **searched))
+            found += page.events
+            pages += 1
+            if page.next is None:
+                break
+            after = page.next
+        assert [event.offset for event in found] == [4, 5, 31, 55]
+        assert pages == 7
+        # One filter with an index of its own is read in one go.
+        page = await store.query(EventQuery(type="needle", limit=4))
+        assert ([event.offset for event in page.events], page.next) == ([4, 5, 31, 55], None)
+        page = await store.query(EventQuery(type="needle", severity="info", limit=4))
+        assert ([event.offset for event in page.events], page.next is None) == ([4, 5], False)
 
 
 def test_times_are_found_among_the_ids(path):
