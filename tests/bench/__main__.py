@@ -1,4 +1,4 @@
-"""``python -m tests.bench supervisors|fanout|profile``: figures as ratios against floors and peers of the same run."""
+"""``python -m tests.bench supervisors|fanout|application|profile``: figures, as ratios where peers run beside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import fanout, supervisors
+import attrs
+
+from tests.bench import application, fanout, supervisors
 from tests.bench.chart import chart
 from tests.bench.contenders import CONTENDERS
 from tests.bench.figures import markdown, report
@@ -47,6 +49,13 @@ def run_fanout(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         write(data, options.out)
     print(json.dumps(data, indent=1) if options.json else markdown(data))
+
+
+def run_application(options: argparse.Namespace) -> None:
+    figures = application.measure(options.connects)
+    print(
+        json.dumps([attrs.asdict(each) for each in figures], indent=1) if options.json else application.table(figures)
+    )
 
 
 def run_profile(options: argparse.Namespace) -> None:
@@ -101,6 +110,11 @@ def main() -> None:
     fan.add_argument("--quick", action="store_true", help="shorter runs, to see where one stands")
     fan.add_argument("--out", type=Path, metavar="FOLDER", help="write JSON, tables and chart to FOLDER as well")
     fan.set_defaults(run=run_fanout)
+
+    whole = suites.add_parser("application", help="latency, memory and connects of realtime serve as it comes")
+    whole.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")
+    whole.add_argument("--connects", type=int, default=application.CONNECTS, help="how many (default: 10000)")
+    whole.set_defaults(run=run_application)
 
     look = suites.add_parser("profile", help="where the time of our server goes")
     look.add_argument("--seconds", type=float, default=8.0, help="for each table (default: 8)")
