@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from realtime.actors import posting
+from realtime.actors.delivering import WebhookSink
 from realtime.actors.posting import check_url
-from realtime.actors.webhook import WebhookSink
 from realtime.policy.attempts import Attempt, Patience
 from realtime.policy.pages import Cursor
 from realtime.policy.selection import Selection
