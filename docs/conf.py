@@ -11,7 +11,7 @@ author = "The realtime-supervised contributors"
 copyright = f"2026 {author}"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "lifecycle", "outside"]
-exclude_patterns = ["_build", "newsfragments"]
+exclude_patterns = ["examples", "_build", "newsfragments"]
 nitpicky = True
 # What ends a list of errors is a word.
 nitpick_ignore = [("py:exc", "Others")]

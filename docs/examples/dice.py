@@ -2,17 +2,9 @@
 
 import random
 
-from realtime.actors.broadcaster import RESTART, PeriodicBroadcaster
-from realtime.plugins import Services
-from supervisors import ChildSpec
+from realtime.actors.declared import periodic
 
 
-class Dice(PeriodicBroadcaster):
-    async def sample(self) -> dict[str, int]:
-        return {"eyes": random.randint(1, 6)}
-
-
-def children(services: Services, *, interval: float = 1.0) -> list[ChildSpec]:
-    services.hub.declare("dice", retain=True)
-    dice = Dice(services.hub, topic="dice", type="dice_update", interval=interval)
-    return [ChildSpec("dice", dice.run, backoff=RESTART)]
+@periodic(every=1.0, topic="dice", type="dice_update")
+async def dice() -> dict[str, int]:
+    return {"eyes": random.randint(1, 6)}
