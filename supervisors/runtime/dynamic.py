@@ -58,10 +58,15 @@ class _Pool(BaseSupervisor):
 
     async def _end_all(self, all_gone: trio.Event, now: float, deadline: float) -> None:
         """Wait for those that were asked to stop at *now*, and end each whose time is over."""
+        first = min(self._until(child, now, deadline) for child in self.children.values() if child.alive)
+        with trio.move_on_at(first):
+            await all_gone.wait()
+            return
+        # Only now, since whoever is in this list is not freed when it has ended.
         late = [(self._until(child, now, deadline), child) for child in self.children.values() if child.alive]
         late.sort(key=lambda pair: pair[0])
         for until, group in groupby(late, key=lambda pair: pair[0]):
-            if self._living:
+            if self._living and until > first:
                 with trio.move_on_at(until):
                     await all_gone.wait()
             for _, child in group:

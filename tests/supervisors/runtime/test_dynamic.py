@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import math
-from typing import Any
+import weakref
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -29,6 +31,7 @@ from supervisors import (
     WrongKind,
     open_tree,
 )
+from supervisors.runtime.dynamic import ASKED_AT_ONCE
 from supervisors.testing import RunningTree, assert_no_tasks_left, running, virtual_time
 from tests.supervisors.actors import Crash, Echo, Lives
 
@@ -595,6 +598,64 @@ async def test_ten_thousand_temporary_children() -> None:
             await ref.terminate_child(str(number))
         assert ref.count_children().specs == count * 9 // 10 - 50
         await tree.stop()
+
+
+@BOTH
+@virtual_time
+async def test_very_many_stop_in_their_order_each_within_its_own_time_also_if_nobody_is_told(concurrent: bool) -> None:
+    """More than are asked at once, of several kinds: in time, too late, down already, of no type that is forgotten."""
+    lives = Lives()
+    count = 600
+    ref = SupervisorRef()
+
+    def spec(number: int) -> ChildSpec:
+        stop, shutdown = number % 7, number % 4
+        restart: Literal["temporary", "transient"] = "temporary" if number % 2 else "transient"
+        return lives.spec(f"{number:03}", asked=True, stop=stop, shutdown=shutdown, restart=restart)
+
+    async def fail() -> None:
+        raise Crash
+
+    pool = ChildSpec("p", DynamicSupervisorSpec(concurrent=concurrent, max_restarts=10), ref=ref)
+    async with open_tree(SupervisorSpec([pool]), random=lambda: 0.5) as tree:
+        for number in range(count):
+            await ref.start_child(spec(number))
+        await ref.start_child(ChildSpec("delayed", fail, backoff=Backoff(1000, 1000)))
+        await wait_all_tasks_blocked()
+        assert tree.find("p/delayed").state == "backing_off"
+        await tree.stop()
+        assert not tree.running
+    everyone = [f"{number:03}" for number in range(count)]
+    asked = [id for id, what, _ in lives.log if what == "asked"]
+    for first in range(0, count, ASKED_AT_ONCE):  # within a batch they run in any order
+        assert sorted(asked[first : first + ASKED_AT_ONCE]) == everyone[first : first + ASKED_AT_ONCE]
+    ends = {id: at for id, what, at in lives.log if what == "end"}
+    assert ends == {f"{number:03}": min(number % 7, number % 4) for number in range(count)}
+
+
+@virtual_time
+async def test_an_actor_that_has_ended_is_freed_while_others_still_stop_and_without_the_garbage_collector() -> None:
+    class Known(Echo):
+        async def on_start(self) -> None:
+            alive.add(self)
+
+    alive: weakref.WeakSet[Known] = weakref.WeakSet()
+    ref = SupervisorRef()
+    async with open_tree(SupervisorSpec([ChildSpec("p", DynamicSupervisorSpec(), ref=ref)])) as tree:
+        await ref.start_child(Lives().spec("slow", asked=True, stop=3))
+        for number in range(ASKED_AT_ONCE):
+            await ref.start_child(ChildSpec(str(number), Known, restart="temporary"))
+        assert len(alive) == ASKED_AT_ONCE
+        gc.collect()
+        gc.disable()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(tree.stop)
+                await trio.sleep(1)
+                assert [child.id for child in tree.find("p").children or ()] == ["slow"]
+                assert len(alive) == 0
+        finally:
+            gc.enable()
 
 
 @virtual_time

@@ -1,4 +1,5 @@
 from collections import deque
+from collections.abc import AsyncGenerator, Generator
 
 import pytest
 import trio
@@ -8,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
 from supervisors import Mailbox, MailboxFull, MailboxSpec
+from supervisors.runtime.mailbox import WOKEN
 from supervisors.spec import Overflow
 from tests import strategies
 
@@ -249,6 +251,27 @@ async def test_a_closed_mailbox_takes_no_control_message() -> None:
     mailbox.send_control(-1)
     with pytest.raises(trio.EndOfChannel):
         mailbox.receive_nowait()
+
+
+async def test_what_wakes_a_receiver_is_a_value_of_none_that_can_be_used_again() -> None:
+    def echo() -> Generator[object, object, None]:
+        while True:
+            said.append((yield None))
+
+    async def aecho() -> AsyncGenerator[object, object]:
+        while True:
+            said.append((yield None))
+
+    said: list[object] = []
+    generator, agenerator = echo(), aecho()
+    next(generator)
+    await anext(agenerator)
+    for _ in range(2):
+        WOKEN.unwrap()
+        WOKEN.send(generator)
+        await WOKEN.asend(agenerator)
+    assert said == [None] * 4
+    await agenerator.aclose()
 
 
 async def test_there_is_one_receiver() -> None:
