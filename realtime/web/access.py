@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from quart import current_app, g, request, websocket
+from quart import Response, current_app, g, request, websocket
 
 from realtime.actors.access import SignInUnavailable
 from realtime.actors.credentials import NotAuthenticated
@@ -108,8 +108,20 @@ async def recognise() -> None:
         raise ApiError(429, "too many requests and messages of this principal; slow down", headers=SOON)
 
 
-async def admitted(topic: str) -> bool:
-    """Whether the client of the WebSocket may have *topic*; if not, it is accepted and closed with why.
+async def check_websocket() -> Response | None:
+    """Before the WebSockets of actor modules, which need not know of access: the action that `needs` names, or `read`.
+
+    Ours ask by themselves, since each knows the topic that it carries.
+    """
+    view = current_app.view_functions.get(websocket.endpoint or "")
+    action: Action | None = getattr(view, _ACTION, "read")
+    if action is None or await admitted(None, action):
+        return None
+    return Response(status=204)  # in place of the handler; nobody will see it
+
+
+async def admitted(topic: str | None, action: Action = "subscribe") -> bool:
+    """Whether the client of the WebSocket may subscribe to *topic*; if not, it is accepted and closed with why.
 
     Raises:
       ApiError: 503, nobody can be recognised now.
@@ -123,11 +135,11 @@ async def admitted(topic: str) -> bool:
     except SignInUnavailable as error:
         raise ApiError(503, str(error), headers=SOON) from error
     g.principal = found
-    decision = access.decide(found, "subscribe", topic)
+    decision = access.decide(found, action, topic)
     if decision != "allowed":
         helps = decision == "not_authenticated" and access.recognises
         code = CloseCode.NOT_AUTHENTICATED if helps else CloseCode.NOT_ALLOWED
-        await send_away(code, access.explain(found, "subscribe", topic))
+        await send_away(code, access.explain(found, action, topic))
         return False
     if not access.within_rate(found):
         await send_away(CloseCode.TOO_MANY_MESSAGES, "too many connections and messages of this principal")

@@ -13,6 +13,7 @@ from quart import Blueprint, Quart
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect, Rule, WebsocketMismatch
 
+from realtime.web.access import check_websocket
 from realtime.web.app import bare_app
 from realtime.web.backend import Backend
 
@@ -62,6 +63,7 @@ class Mounts:
 
     def _make(self, id: str, blueprint: Blueprint) -> Quart:
         app = bare_app(f"realtime.modules.{id}", self._backend)
+        app.before_websocket(check_websocket)
         try:
             app.register_blueprint(blueprint)
         except Exception as error:  # of whatever it does when it is registered

@@ -4,16 +4,18 @@ import sys
 import textwrap
 from functools import partial
 
+import attrs
 import pytest
 import trio
 
 from realtime.modules import UnknownModule, WrongState
 from realtime.plugins import PluginError
+from realtime.sections import Auth
 from realtime.settings import ActorSettings
 from realtime.tree import build
 from supervisors.testing import wait_until
 
-from .in_process import error_of, make_settings, receive_until, running
+from .in_process import closed, error_of, make_settings, receive_until, running
 
 
 @pytest.fixture
@@ -128,6 +130,20 @@ async def test_its_routes_are_guarded_and_fail_as_all_do(write):
         await error_of(answer, 400, "bad_host")
         await error_of(await system.client.post("/shop/version"), 405, "method_not_allowed")
         await error_of(await system.client.get("/shop/nothing"), 404, "not_found")
+
+
+async def test_its_routes_and_sockets_ask_who_is_there(write, tmp_path):
+    (tmp_path / "admin.token").write_text("correct horse battery staple")
+    auth = Auth(admin_token_file=tmp_path / "admin.token", required=True)
+    token = {"Authorization": "Bearer correct horse battery staple"}
+    async with running(attrs.evolve(settings(write(SHOP)), auth=auth)) as system:
+        await error_of(await system.client.get("/shop/version"), 401, "not_authenticated")
+        assert await system.get("/shop/version", headers=token) == {"version": 1}
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            async with system.websocket("/shop/live", headers=headers) as socket:
+                assert await closed(socket) == 4401
+        async with system.websocket("/shop/live", headers=token) as socket:
+            assert await socket.receive_json() == {"version": 1}
 
 
 async def test_disabled_it_leaves_nothing_behind_and_enabled_it_is_back(write):
