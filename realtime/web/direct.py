@@ -1,8 +1,8 @@
 """Our own streams, opened by the connection's own task: see `realtime.transport.direct`.
 
 Decided here is what needs no waiting and ends well: a stream that is there, for a client that may have it and is asked
-for nothing. Whoever brings a token or a query, and whoever is to be refused, goes through the application, whose
-routes (`realtime.web.sockets`) serve the same streams by the same functions.
+for nothing. Whoever brings a token, a query or a trace, and whoever is to be refused, goes through the application,
+whose routes (`realtime.web.sockets`) serve the same streams by the same functions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Stream:
 
 def open_directly(state: Backend, opening: Opening) -> Serve | None:
     """What serves the WebSocket that *opening* asks for; None if the application is to answer."""
-    if state.access.recognises:
+    if state.access.recognises or "traceparent" in opening.headers:
         return None
     try:
         check_names(state.settings.server, opening.headers["host"], opening.headers.get("origin"), "http")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -10,6 +11,7 @@ from quart import Quart, Request, Response, Websocket, request, websocket
 
 from realtime.fields import shown
 from realtime.policy.origins import host_allowed, origin_allowed
+from realtime.policy.trace import trace_context
 from realtime.sections import Server
 from realtime.web.access import check_request
 from realtime.web.backend import backend
@@ -20,6 +22,7 @@ CONTENT_SECURITY_POLICY: Final = (
     "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; form-action 'self';"
     " frame-ancestors 'none'"
 )
+Life = Callable[[], Awaitable[None]]
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -51,13 +54,32 @@ def register(app: Quart) -> None:
 
 async def _check_request() -> None:
     # Ends with the request: each has a task, and so a context, of its own.
-    structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(8))
+    structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(8), **_trace(request))
     check(request, origin_matters=request.method in _UNSAFE or request.path.startswith("/sse/"))
     await check_request()
 
 
 async def _check_websocket() -> None:
     check(websocket, origin_matters=True)
+
+
+def _trace(incoming: Request | Websocket) -> dict[str, str]:
+    """What to bind of the trace that *incoming* belongs to; nothing without one."""
+    found = trace_context(incoming.headers.getlist("traceparent"))
+    return {} if found is None else {"trace_id": found.trace_id, "span_id": found.span_id}
+
+
+def keep_trace(life: Life) -> Life:
+    """*life*, which goes on outside of the WebSocket's request, with the trace of that on its lines of the log."""
+    trace = _trace(websocket)
+    if not trace:
+        return life
+
+    async def traced() -> None:
+        with structlog.contextvars.bound_contextvars(**trace):
+            await life()
+
+    return traced
 
 
 async def _add_headers(response: Response) -> Response:

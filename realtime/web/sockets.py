@@ -34,6 +34,7 @@ from realtime.web.backend import Backend, backend
 from realtime.web.described import streams
 from realtime.web.errors import ApiError
 from realtime.web.feed import TOPIC as SUPERVISORS
+from realtime.web.guard import keep_trace
 from realtime.web.nodes import node_to_wire
 from realtime.web.understanding import Answer
 from supervisors import Tree
@@ -133,7 +134,7 @@ async def _serve(
     # A session says so with each topic that it asks for.
     since = asked_position(websocket.args) if session is None else None
     connection = await _open(state, session, heartbeat)
-    life = partial(live, state, connection, topics, understand, begin, since)
+    life = keep_trace(partial(live, state, connection, topics, understand, begin, since))
     if not connection.wire.detach(life):
         await life()
 
