@@ -39,6 +39,7 @@ IN_TESTS_OF_THEIR_OWN = {
     "compression.py",
     "dice.py",  # test_readme.py
     "dump_on_signal.py",
+    "events_alone.py",  # test_events.py
     "graceful.py",
     "keep_alive.py",
     "logging_events.py",
