@@ -138,6 +138,10 @@ class Modules:
 
     # --- at run time ---
 
+    def message_types(self) -> list[tuple[str, str, type]]:
+        """What modules say of the messages that they send: the module's id, the type, and the class of the data."""
+        return [(plugin.id, type_, cls) for plugin in self._plugins() for type_, cls in plugin.message_types.items()]
+
     def listing(self) -> list[ModuleInfo]:
         """All modules as they are now."""
         return [_info(entry) for entry in self._entries.values()]

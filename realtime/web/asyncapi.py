@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import attrs
 from quart import Quart
 from werkzeug.routing import Rule
 
@@ -16,15 +17,18 @@ from realtime.web.schemas import Schema
 from realtime.web.stream_shapes import EXAMPLES
 
 PREFIX: Final = "#/components/schemas/"
+SESSION: Final = "sockets.session"
+"""The stream that carries each topic its client subscribes to."""
 
 _CLIENT_TYPES: Final[Mapping[type, str]] = {shape: name for name, shape in messages.CLIENT_TYPES.items()}
 
 
-def document(*apps: Quart, strict: bool = False) -> Schema:
+def document(*apps: Quart, published: Iterable[type] = (), strict: bool = False) -> Schema:
     """The document; what is added to *apps* later stands in the next one.
 
     Args:
       apps: our own, and those of actor modules.
+      published: classes of the messages that actor modules publish, for the stream on which topics are subscribed to.
       strict: also of what the server sends say that it holds nothing but what is named: for tests.
     """
     channels: dict[str, Schema] = {}
@@ -32,6 +36,8 @@ def document(*apps: Quart, strict: bool = False) -> Schema:
     shapes: dict[type, None] = {}
     for rule, said in (each for app in apps for each in streams(app)):
         name = rule.endpoint.removeprefix("sockets.").replace(".", "_")
+        if rule.endpoint == SESSION:
+            said = attrs.evolve(said, sends=(*said.sends, *published))
         shapes.update(dict.fromkeys((*said.sends, *said.receives)))
         channels[name] = _channel(rule, said)
         operations[f"send_{name}"] = _operation("send", name, said, said.sends)

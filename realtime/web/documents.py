@@ -13,6 +13,7 @@ from realtime.web.backend import backend
 from realtime.web.dashboard import answer, read_asset
 from realtime.web.described import Answer, described
 from realtime.web.errors import json_response
+from realtime.web.modules import published_shapes
 
 blueprint = Blueprint("documents", __name__)
 
@@ -32,7 +33,7 @@ async def openapi_document() -> Response:
 @open_to_all
 async def asyncapi_document() -> Response:
     """Every WebSocket, as AsyncAPI 3.0."""
-    return json_response(asyncapi.document(*applications()))
+    return json_response(asyncapi.document(*applications(), published=published_shapes()))
 
 
 def applications() -> Iterator[Quart]:

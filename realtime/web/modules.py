@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 import attrs
 import structlog
@@ -15,6 +17,7 @@ from realtime.web.access import may, needs
 from realtime.web.backend import backend
 from realtime.web.described import Answer, described
 from realtime.web.errors import SOON, ApiError, json_response
+from realtime.web.stream_shapes import Offset
 from supervisors import SupervisorError
 
 blueprint = Blueprint("modules", __name__)
@@ -97,6 +100,17 @@ def _routes(app: Quart) -> list[str]:
         methods = {"WEBSOCKET"} if rule.websocket else (rule.methods or set()) - {"HEAD", "OPTIONS"}
         found.append(f"{','.join(sorted(methods))} {rule.rule}")
     return sorted(found)
+
+
+def published_shapes() -> Iterator[type]:
+    """A class for each type of message of which a module says what its data is."""
+    modules = backend().modules
+    for id, type_, data in () if modules is None else modules.message_types():
+        # As the classes of our own messages are, made here since the type is the module's.
+        fields = {"type": Literal[type_], "topic": str, "offset": Offset, "data": data}
+        summary = f"`{type_}` of the actor module {id!r}."
+        name = re.sub("[^A-Za-z0-9_.-]", "_", f"{id}.{type_}")  # as the names of components may be
+        yield attrs.frozen(type(name, (), {"__annotations__": fields, "__doc__": summary}))
 
 
 @blueprint.get("/api/modules")

@@ -337,6 +337,34 @@ async def test_what_cannot_be_switched_so_is_refused(write):
                 modules.switch_soon(action, "shop")
 
 
+async def test_a_module_whose_old_code_does_not_start_again_either_is_disabled_and_says_both(write):
+    source = """
+        import trio
+        from supervisors import ChildSpec
+
+        lives = []
+
+        async def once(task_status):
+            lives.append(1)
+            if len(lives) > 1:
+                raise OSError("only once")
+            task_status.started()
+            await trio.sleep_forever()
+
+        def children(services):
+            services.hub.declare("once")
+            return [ChildSpec("once", once)]
+    """
+    async with running(settings(write(source))) as system:
+        write(source.replace("if len(lives) > 1:", "if lives:").replace("only once", "never"))
+        info = await switch(system, "reload")
+        assert (info.state, info.plugin) == ("disabled", None)
+        assert "never" in info.error
+        assert "the old one did not start again" in info.error
+        assert "only once" in info.error
+        assert "once" not in system.system.hub.declared()
+
+
 # --- two modules ---------------------------------------------------------------------------------------------------
 
 ROUTE = """

@@ -311,6 +311,94 @@ def test_two_children_of_one_id_are_refused(write):
         load(write(source))
 
 
+# --- what else a module brings -------------------------------------------------------------------------------------
+
+RICH = """
+    import attrs
+    from quart import Blueprint
+    from realtime.actors.methods import Method, method
+    from realtime.actors.tasks import Job, job
+
+    @attrs.frozen
+    class Said:
+        text: str
+
+    message_types = {"said": Said}
+
+    async def work(emitter): ...
+
+    @job("one")
+    async def one(emitter): ...
+
+    @method("greet")
+    async def greet(caller): ...
+
+    def jobs(services, *, name: str = "two"):
+        return [Job(name, work), one]
+
+    def methods(services):
+        return [Method("part", work)]
+
+    def routes(services):
+        made = Blueprint("made", __name__)
+
+        @made.get("/made")
+        async def answer(): ...
+
+        return made
+"""
+
+
+def test_jobs_and_methods_come_from_hooks_and_from_the_module_itself(write):
+    found = load_plugin(write(RICH), options={"name": "three"})
+    assert [job.name for job in found.jobs] == ["one", "three"]
+    assert [method.name for method in found.methods] == ["greet", "part"]
+    assert found.blueprint.name == "made"
+    assert found.spec is None
+    assert found.hooks == ("routes", "jobs", "methods")
+    assert found.options == ("name",)
+    assert list(found.message_types) == ["said"]
+    assert found.file.endswith("own_module.py")
+
+
+def test_what_is_imported_from_elsewhere_is_not_the_module_s(write):
+    write(RICH, "elsewhere")
+    source = """
+        from elsewhere import greet, one
+
+        def routes(services): ...
+    """
+    with pytest.raises(PluginError, match="routes"):
+        load(write(source))
+    with pytest.raises(PluginError, match="declares no broadcaster, no job and no method"):
+        load(write("from elsewhere import greet, one", "third"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("return made", "return None", r"routes\(\) must return a Blueprint, got None"),
+        ("return [Job(name, work), one]", "return [work]", r"jobs\(\) must return a list of at least one Job"),
+        ("return [Job(name, work), one]", "return [Job('one', work)]", "there are two jobs called 'one'"),
+        ('return [Method("part", work)]', "return []", r"methods\(\) must return a list of at least one Method"),
+        ('return [Method("part", work)]', 'return [Method("greet", work)]', "two methods called 'greet'"),
+        ('{"said": Said}', '{"said": str}', "message_types must be a dict of attrs classes"),
+        ('@made.get("/made")', "", "has no route"),
+        ('@made.get("/made")', '@made.get("made")', "its routes cannot be used: .*slash"),
+    ],
+)
+def test_what_hooks_must_not_return_is_refused(write, old, new, told):
+    assert old in RICH
+    with pytest.raises(PluginError, match=rf"\[actors.mine\] \(module 'own_module'\): .*{told}"):
+        load(write(RICH.replace(old, new)))
+
+
+def test_a_job_that_another_module_has_is_refused(write):
+    actors = {"a": ActorSettings(use=write(RICH, "first")), "b": ActorSettings(use=write(RICH, "second"))}
+    with pytest.raises(PluginError, match=r"\[actors.b\].*another job called 'one'"):
+        load_many(actors)
+
+
 # --- restart settings ----------------------------------------------------------------------------------------------
 
 

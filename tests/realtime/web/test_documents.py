@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from quart import Blueprint
 from realtime import messages
 from realtime.actors.tasks import job
 from realtime.ports import EventQuery, NewEvent
+from realtime.settings import ActorSettings
 from realtime.web import asyncapi, openapi, schemas
 from realtime.web.described import Answer, Streams, described, description
 from realtime.web.stream_shapes import EXAMPLES
@@ -284,6 +287,44 @@ async def test_a_stream_says_what_it_is(app):
     channel = asyncapi.document(app)["channels"]["events"]
     assert channel["title"] == "Each event, as it is committed"
     assert set(channel["bindings"]["ws"]["query"]["properties"]) == {"epoch", "offset"}
+
+
+async def test_what_a_module_says_of_its_messages_is_in_the_document(tmp_path, monkeypatch):
+    """With each class of data as its own, also if two modules call theirs the same."""
+    source = """
+        import attrs
+        from realtime.actors.declared import periodic
+
+        @attrs.frozen
+        class Reading:
+            '''What the {name} shows.'''
+
+            {name}: float
+
+        message_types = {{"{name}_update": Reading}}
+
+        @periodic(every=1.0, topic="{name}", type="{name}_update")
+        async def read():
+            return Reading(7.5)
+    """
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ("barometer_of_test", "hygrometer_of_test")
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(source.format(name=name)))
+    async with running(make_settings(actors={name: ActorSettings(use=name) for name in names})) as system:
+        document = await system.get("/asyncapi.json")
+        Draft7Validator(json.loads(gzip.decompress(ASYNCAPI.read_bytes()))).validate(document)
+        async with system.websocket("/ws/me") as socket:
+            for name in names:
+                await socket.send_json({"type": "subscribe", "topic": name})
+                message = await receive_until(socket, f"{name}_update")
+                shape = document["components"]["messages"][f"{name}.{name}_update"]
+                validator(document, shape["payload"]).validate(message)
+                assert not validator(document, shape["payload"]).is_valid({**message, "data": {"wrong": 1}})
+                channel = document["channels"]["session"]["messages"]
+                assert channel[f"{name}.{name}_update"] == {"$ref": f"#/components/messages/{name}.{name}_update"}
+    for name in names:
+        sys.modules.pop(name)
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
