@@ -22,6 +22,8 @@ EVERYWHERE: Final = (400, 401, 403, 429)
 """Statuses with which any route may refuse: the host, no credentials or not enough of them, too many requests."""
 
 _BODY_ERRORS: Final = (408, 413, 415)
+# Where one of some words is wanted in a path: with another it is another path, or none.
+_OTHER_WORD: Final = (404, 405)
 _IMPLIED: Final = frozenset({"HEAD", "OPTIONS"})
 
 # In a rule's text: <name>, <converter:name> or <converter(arguments):name>.
@@ -32,6 +34,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     401: "Sign in first.",
     403: "The origin is not allowed, or the credentials do not reach this far.",
     404: "There is no such thing.",
+    405: "The path takes other methods; `Allow` lists them.",
     408: "The body did not come in time.",
     409: "It is in the wrong state for this.",
     413: "The body is too large.",
@@ -90,15 +93,16 @@ def path_of(rule: Rule) -> str:
 
 
 def _operation(rule: Rule, method: str, said: Described) -> Schema:
+    variables = list(VARIABLE.finditer(rule.rule))
     operation: Schema = {
         "operationId": f"{method.lower()}_{rule.endpoint.replace('.', '_')}_{len(rule.arguments)}",
         "summary": said.summary,
         "tags": [said.tag or _tag(rule)],
         "parameters": [
-            *(_path_parameter(found, said) for found in VARIABLE.finditer(rule.rule)),
+            *(_path_parameter(found, said) for found in variables),
             *(_query_parameters(said) if said.query is not None else ()),
         ],
-        "responses": _responses(said),
+        "responses": _responses(said, _OTHER_WORD if any(found[1] == "any" for found in variables) else ()),
         "security": [{"bearer": []}] if said.admin else [{}, {"bearer": []}],
     }
     if said.text:
@@ -137,8 +141,8 @@ def _query_parameters(said: Described) -> Iterator[Schema]:
         yield parameter if text is None else parameter | {"description": text}
 
 
-def _responses(said: Described) -> Schema:
-    errors = {*EVERYWHERE, *said.errors, *(_BODY_ERRORS if said.body is not None or said.raw_body else ())}
+def _responses(said: Described, more: tuple[int, ...]) -> Schema:
+    errors = {*EVERYWHERE, *said.errors, *more, *(_BODY_ERRORS if said.body is not None or said.raw_body else ())}
     found = {status: _answer(status, answer) for status, answer in said.answers.items()}
     for status in errors - found.keys():
         found[status] = _answer(status, Answer(Error, example=_example(status), text=_MEANINGS[status]))
