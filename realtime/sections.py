@@ -263,10 +263,15 @@ class Auth:
 
 @attrs.frozen
 class Log:
-    """``[log]``: from which level on, and whether for people or for programs."""
+    """``[log]``: from which level on, and whether for people or for programs.
+
+    Attributes:
+      blocked_after: seconds after which it is logged who blocks the loop, with the place in the code; 0: nobody looks.
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
+    blocked_after: float = attrs.field(default=0.0, validator=at_least(0))
 
 
 @attrs.frozen

@@ -3,6 +3,7 @@
 | signal | while it starts | while it serves | while it drains |
 |---|---|---|---|
 | SIGTERM, SIGINT | ends at once | drains and ends | ends at once; one that was to restart ends after its drain |
+| SIGUSR1 | nothing | writes the tree and the stacks of its tasks | the same |
 | SIGUSR2 | restarts once it is up | drains and restarts, if the check finds nothing against it | nothing |
 """
 
@@ -13,6 +14,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -28,7 +30,7 @@ from realtime.settings import Settings
 from realtime.transport import listens_on, open_listener, take_over
 from realtime.tree import System, build
 from realtime.web.app import Application, create_app
-from supervisors import Ignore, RestartIntensityExceeded, StartError, Tree
+from supervisors import Ignore, RestartIntensityExceeded, StartError, Tree, dump
 
 MARGIN: Final = 0.5
 """Seconds of ``drain_timeout`` kept for the process itself, after the tree's deadline."""
@@ -64,6 +66,7 @@ class Process:
     _tree: Tree | None = attrs.field(default=None, init=False)
     _again: bool = attrs.field(default=False, init=False)
     _checking: bool = attrs.field(default=False, init=False)
+    _dumping: bool = attrs.field(default=False, init=False)
     _cut_by: int | None = attrs.field(default=None, init=False)
 
     async def run(self) -> int | None:
@@ -132,17 +135,32 @@ class Process:
     ) -> None:
         """See the table at the head of this file."""
         restarting = () if self.restart is None else (restart.SIGNAL,)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *restarting) as signals:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *restarting) as signals:
             task_status.started()
             if restarting:
                 restart.let_through()
             async for number in signals:
-                if number in restarting:
+                if number == signal.SIGUSR1:
+                    self._ask_for_dump(process_nursery)
+                elif number in restarting:
                     self._ask_for_restart(process_nursery)
                 elif self._tree is None or (self._stop.is_set() and not self._again):
                     self._end_at_once(number)
                 else:
                     self._stop_for_good()
+
+    def _ask_for_dump(self, process_nursery: trio.Nursery) -> None:
+        if self._tree is not None and not self._dumping:
+            self._dumping = True
+            process_nursery.start_soon(self._dump, self._tree, name="dump")
+
+    async def _dump(self, tree: Tree) -> None:
+        try:
+            await trio.to_thread.run_sync(sys.stderr.write, dump(tree) + "\n", abandon_on_cancel=True)
+        except OSError as error:  # nobody reads it any more
+            logger.error("dump_failed", reason=str(error))
+        finally:
+            self._dumping = False
 
     def _stop_for_good(self) -> None:
         if self._again:

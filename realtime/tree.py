@@ -41,7 +41,16 @@ from realtime.web.backend import Backend
 from realtime.web.feed import TOPIC as SUPERVISORS
 from realtime.web.feed import SupervisorFeed
 from realtime.web.mounts import Mounts
-from supervisors import Backoff, ChildSpec, DynamicSupervisorSpec, SupervisorRef, SupervisorSpec, Tree, open_tree
+from supervisors import (
+    Backoff,
+    ChildSpec,
+    DynamicSupervisorSpec,
+    SupervisorRef,
+    SupervisorSpec,
+    Tree,
+    Watchdog,
+    open_tree,
+)
 
 RETRY: Final = Backoff(first=0.5, maximum=5.0)
 """For what nobody can do without: tried again for as long as it takes, at no sibling's cost."""
@@ -131,7 +140,9 @@ class System:
     @asynccontextmanager
     async def run(self, app: Application, listener: socket.socket | None) -> AsyncIterator[Tree]:
         """Run the tree around a block; errors as :func:`supervisors.open_tree`."""
-        async with open_tree(self.spec(app, listener), on_event=self.feed.on_event) as tree:
+        after = self.settings.log.blocked_after
+        watchdog = Watchdog(after) if after else None
+        async with open_tree(self.spec(app, listener), on_event=self.feed.on_event, watchdog=watchdog) as tree:
             self.backend.tree = tree
             self.backend.phase = "serving"
             try:

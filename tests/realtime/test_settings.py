@@ -99,7 +99,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "max_inbound_per_second": 500,
         **dict.fromkeys(anyone, "anyone"),
     }
-    assert values["log"] == {"level": "info", "format": "auto"}
+    assert values["log"] == {"level": "info", "format": "auto", "blocked_after": 0}
 
 
 def test_the_example_file_says_the_defaults(write: Write) -> None:
