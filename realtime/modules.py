@@ -197,13 +197,11 @@ class Modules:
 
     async def _enable(self, entry: _Entry) -> None:
         plugin = self._made(entry, await self._import(entry))
-        try:
-            self._check(entry, plugin)
-            await self._start(entry, plugin)
-        except BaseException:
+        failure = await self._refused(entry, plugin)
+        if failure is not None:
+            self._take_out(entry)
             self._retract(plugin.topics)
-            raise
-        self._put_in(entry, plugin)
+            raise failure
         install(plugin.module)
 
     async def _disable(self, entry: _Entry) -> None:
@@ -218,29 +216,28 @@ class Modules:
         old, new = entry.plugin, self._made(entry, await self._import(entry))
         try:
             self._check(entry, new)
-            await self._exchange(entry, old, new)
-        except BaseException:
+        except PluginError:
             self._retract(new.topics)
             raise
-        self._put_in(entry, new)
-        install(new.module)
-        self._retract(old.topics)
-
-    async def _exchange(self, entry: _Entry, old: Plugin, new: Plugin) -> None:
-        """Stop the children of *old* and start those of *new*; if that fails, those of *old* again."""
         await self._stop(old)
-        failure = await self._not_started(entry, new)
+        failure = await self._refused(entry, new)
         if failure is None:
+            install(new.module)
+            self._retract(old.topics)
             return
-        again = await self._not_started(entry, old)
+        again = await self._refused(entry, old)
+        self._retract(new.topics)
         if again is not None:
             self._take_out(entry)
             self._retract(old.topics)
             raise PluginError(f"{failure}; and the old one did not start again: {again}") from failure
         raise failure
 
-    async def _not_started(self, entry: _Entry, plugin: Plugin) -> PluginError | None:
+    async def _refused(self, entry: _Entry, plugin: Plugin) -> PluginError | None:
+        """Let *plugin* be what *entry* has brought, and start its children; returns why that failed, if it did."""
         try:
+            # First, since it is done in one go: what two modules want at once, the second is refused.
+            self._put_in(entry, plugin)
             await self._start(entry, plugin)
         except PluginError as error:
             return error
@@ -303,8 +300,7 @@ class Modules:
     def _put_in(self, entry: _Entry, plugin: Plugin) -> None:
         """Let *plugin* be what *entry* has brought; without a checkpoint, so that nobody sees half of it."""
         self._check(entry, plugin)
-        if entry.plugin is not None:
-            self._take_out(entry)
+        self._take_out(entry)
         for job in plugin.jobs:
             self._services.tasks.register(job)
         for method in plugin.methods:
@@ -314,8 +310,10 @@ class Modules:
         entry.plugin = plugin
 
     def _take_out(self, entry: _Entry) -> None:
+        """Let *entry* have brought nothing; its children are another matter."""
         plugin, entry.plugin = entry.plugin, None
-        assert plugin is not None
+        if plugin is None:
+            return
         # Two sections may use one module, whose jobs and methods are the same then.
         jobs = {job for other in self._plugins() for job in other.jobs}
         methods = {method for other in self._plugins() for method in other.methods}

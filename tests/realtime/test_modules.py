@@ -393,6 +393,21 @@ def test_two_modules_with_one_rule_are_an_error_that_names_both(write):
     assert str(refused.value) == ("[actors.two] (module 'two'): the route /mine/<name> is that of [actors.one] too")
 
 
+async def test_of_two_that_are_enabled_at_once_the_second_is_refused_what_the_first_has(write):
+    rule = {"method": "get", "rule": "/mine"}
+    both = two(write, rule, rule)
+    actors = {id: attrs.evolve(actor, enabled=False) for id, actor in both.actors.items()}
+    async with running(attrs.evolve(both, actors=actors)) as system:
+        modules = system.system.backend.modules
+        for id in actors:
+            modules.switch_soon("enable", id)
+        await wait_until(system.tree, lambda: all(modules.get(id).state != "enable" for id in actors), "both are done")
+        states = sorted((modules.get(id).state, modules.get(id).error is None) for id in actors)
+        assert states == [("disabled", False), ("enabled", True)]
+        (enabled,) = [id for id in actors if modules.get(id).state == "enabled"]
+        assert await system.get("/mine") == {"by": enabled}
+
+
 async def test_two_modules_may_share_a_path_with_different_methods(write):
     both = two(write, {"method": "get", "rule": "/mine"}, {"method": "post", "rule": "/mine"})
     async with running(both) as system:
