@@ -1,6 +1,8 @@
+import attrs
 import pytest
 import trio
 
+from realtime.actors.events import event_type
 from realtime.policy.checks import MAX_PAGE
 from realtime.web.events import COMMIT_TIMEOUT
 
@@ -19,6 +21,19 @@ async def test_an_event_is_answered_as_it_was_stored(system):
     assert answer.status_code == 201
     assert body == {**EVENT, "event_id": body["event_id"], "timestamp": body["timestamp"]}
     assert body["timestamp"].endswith("Z")
+
+
+async def test_data_of_a_type_that_has_a_class_have_to_fit_it(system):
+    @event_type("door_opened")
+    @attrs.frozen
+    class DoorOpened:
+        door: int
+
+    system.system.services.events.register(DoorOpened)
+    error = await error_of(await post(system, type="door_opened", data={"door": "three"}), 400, "bad_request")
+    assert error["details"] == {"field": "data.door"}
+    assert (await post(system, **EVENT)).status_code == 201
+    assert (await post(system, type="anything", data={"door": "three"})).status_code == 201
 
 
 async def test_location_is_where_it_can_be_found_again(system):
