@@ -7,9 +7,10 @@ from importlib.metadata import entry_points
 
 import attrs
 
-from realtime import plugins
-from realtime.plugins import ENTRY_POINTS, PluginError, Services
+from realtime import plugins, sources
+from realtime.plugins import PluginError, Services
 from realtime.settings import ActorSettings, Settings
+from realtime.sources import ENTRY_POINTS
 from realtime.tree import build
 
 
@@ -30,16 +31,16 @@ def inventory(settings: Settings) -> Iterator[str]:
     if spare:
         yield "installed, but not configured:"
     for point in sorted(spare, key=lambda point: point.name):
-        yield f"  {point.name}: {plugins.origin_of(point)}, module {point.module}; [actors.{point.name}] enables it"
+        yield f"  {point.name}: {sources.origin_of(point)}, module {point.module}; [actors.{point.name}] enables it"
 
 
 def _facts(id: str, actor: ActorSettings, services: Services) -> Iterator[str]:
-    source = plugins.find(actor.use)
+    source = sources.find(actor.use)
     yield f"from     {source.origin}{'' if source.origin == 'module' else ', module'} {source.module}"
     if not actor.enabled:
         return
     try:
-        found = plugins.assemble(id, actor, plugins.import_module(id, actor), services)
+        found = plugins.assemble(id, actor, sources.import_module(id, actor), services)
     except PluginError as error:
         yield f"WRONG    {error}"
         return

@@ -18,11 +18,12 @@ import structlog
 import trio
 from quart import Blueprint
 
-from realtime import plugins
+from realtime import plugins, sources
 from realtime.actors.methods import Method
 from realtime.actors.tasks import Job
-from realtime.plugins import Plugin, PluginError, Services, Source
+from realtime.plugins import Plugin, PluginError, Services
 from realtime.settings import ActorSettings
+from realtime.sources import Source
 from supervisors import ChildSpec, NoSuchChild, StartError, SupervisorError, SupervisorRef
 from supervisors.runtime.code import install, run_anew
 from supervisors.tree import in_one_line
@@ -70,7 +71,7 @@ class _Entry:
 
     @property
     def where(self) -> str:
-        return plugins.where(self.id, self.actor)
+        return sources.where(self.id, self.actor)
 
 
 @attrs.frozen
@@ -120,7 +121,7 @@ class Modules:
             if entry.actor.enabled:
                 try:
                     entry.loaded = True
-                    plugin = self._made(entry, plugins.import_module(entry.id, entry.actor))
+                    plugin = self._made(entry, sources.import_module(entry.id, entry.actor))
                     self._put_in(entry, plugin)
                 except PluginError as error:
                     problems.append(error)
@@ -247,13 +248,13 @@ class Modules:
         """The module: as everybody imports it at first, its source anew when it has been run before."""
 
         def run() -> Any:
-            source = plugins.find(entry.actor.use)
+            source = sources.find(entry.actor.use)
             if not entry.loaded:
-                return plugins.import_module(entry.id, entry.actor)
+                return sources.import_module(entry.id, entry.actor)
             try:
                 return run_anew(source.module)
             except Exception as error:
-                raise plugins.not_imported(entry.id, entry.actor, error) from error
+                raise sources.not_imported(entry.id, entry.actor, error) from error
 
         module = await trio.to_thread.run_sync(run, abandon_on_cancel=True)
         entry.loaded = True
@@ -264,7 +265,7 @@ class Modules:
             return
         try:
             await self._broadcasters.start_child(plugin.spec)
-        except StartError as error:
+        except (StartError, ValueError) as error:  # the latter: it may not stand there
             raise PluginError(f"{entry.where}: {in_one_line(error)}") from error
 
     async def _stop(self, plugin: Plugin) -> None:
@@ -344,5 +345,5 @@ def _refuse_taken(
 
 def _info(entry: _Entry) -> ModuleInfo:
     state = entry.doing or ("disabled" if entry.plugin is None else "enabled")
-    source = plugins.find(entry.actor.use) if entry.plugin is None else entry.plugin.source
+    source = sources.find(entry.actor.use) if entry.plugin is None else entry.plugin.source
     return ModuleInfo(entry.id, source, state, entry.error, entry.plugin)

@@ -18,13 +18,10 @@ data of each type of message that the module sends. What follows the services ar
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
@@ -41,17 +38,16 @@ from realtime.actors.methods import Method, Methods
 from realtime.actors.presence import Presence
 from realtime.actors.tasks import Job, TaskManager
 from realtime.delivery.hub import Hub
-from realtime.fields import nearest, shown
+from realtime.fields import shown
 from realtime.options import Hook, Options
 from realtime.options import PluginError as PluginError
 from realtime.ports import EventStore
 from realtime.settings import ActorSettings, Settings
+from realtime.sources import Source, find, where
+from realtime.sources import look_beside as look_beside
 from realtime.storage.deliveries import DeliveryStore
 from supervisors import ChildSpec, SupervisorSpec
 from supervisors.runtime.code import install
-
-ENTRY_POINTS: Final = "realtime.actors"
-"""The entry-point group under which installed packages offer actor modules."""
 
 HOOKS: Final = ("children", "routes", "jobs", "methods")
 
@@ -74,21 +70,6 @@ class Services:
     presence: Presence
     methods: Methods
     deliveries: DeliveryStore
-
-
-@attrs.frozen
-class Source:
-    """Where the module of an actor is found.
-
-    Attributes:
-      use: as the settings have it.
-      module: its dotted name.
-      origin: for people: a module of the path, or which package's entry point.
-    """
-
-    use: str
-    module: str
-    origin: str
 
 
 @attrs.frozen
@@ -116,64 +97,6 @@ class Plugin:
     def file(self) -> str | None:
         """Where its source lies."""
         return getattr(self.module, "__file__", None)
-
-
-def look_beside(config: Path | None) -> None:
-    """Let modules lie beside the settings; without a file of settings, in the current folder.
-
-    At the end of the path, where they shadow nothing.
-    """
-    folder = str(Path.cwd() if config is None else config.absolute().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
-
-
-def where(id: str, actor: ActorSettings) -> str:
-    """How errors begin."""
-    return f"[actors.{id}] (module {actor.use!r})"
-
-
-# --- finding it ----------------------------------------------------------------------------------------------------
-
-
-def find(use: str) -> Source:
-    """Where *use* leads: to the entry point of this name, else to the module. Nothing is imported."""
-    for point in entry_points(group=ENTRY_POINTS, name=use):
-        return Source(use, point.module, origin_of(point))
-    return Source(use, use, "module")
-
-
-def origin_of(point: EntryPoint) -> str:
-    """Whose entry point it is."""
-    # Made by hand, it has none.
-    package = "" if point.dist is None else f" of {point.dist.name} {point.dist.version}"
-    return f"entry point {point.name!r}{package}"
-
-
-def import_module(id: str, actor: ActorSettings) -> ModuleType:
-    """Import the module of an actor, as anybody else would. Blocking.
-
-    Raises:
-      PluginError: it cannot be imported.
-    """
-    try:
-        return importlib.import_module(find(actor.use).module)
-    except Exception as error:
-        raise not_imported(id, actor, error) from error
-
-
-def not_imported(id: str, actor: ActorSettings, error: Exception) -> PluginError:
-    """What to say of a module whose import failed."""
-    text = f"cannot be imported: {type(error).__name__}: {error}{_advice(actor.use, error)}"
-    return PluginError(f"{where(id, actor)} {text}")
-
-
-def _advice(use: str, error: Exception) -> str:
-    """What else was looked for, if it is the module itself that is not there."""
-    if not isinstance(error, ModuleNotFoundError) or error.name != use:
-        return ""
-    known = [point.name for point in entry_points(group=ENTRY_POINTS)]
-    return f" (and there is no entry point of this name in {ENTRY_POINTS!r}{nearest(use, known)})"
 
 
 # --- asking it -----------------------------------------------------------------------------------------------------
@@ -296,6 +219,7 @@ def _spec(id: str, actor: ActorSettings, children: list[ChildSpec]) -> ChildSpec
         specs = [_with_restart_settings(spec, actor) for spec in children]
         if len(specs) == 1:
             named: ChildSpec = attrs.evolve(specs[0], id=id)
+            SupervisorSpec().accept(named)
             return named
         return ChildSpec(id, SupervisorSpec(specs), backoff=RESTART)
     except ValueError as error:

@@ -25,7 +25,7 @@ ROWS: dict[str, list[set[str]]] = {
         {"delivery", "storage", "backplane"},
         {"actors"},
         {"transport"},
-        {"options"},
+        {"options", "sources"},
         {"plugins"},
         {"modules"},
         {"web"},

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint
 import pytest
 from click.testing import CliRunner
 
-from realtime import inventory, plugins
+from realtime import inventory, sources
 from realtime.cli import main
 
 METERED = """
@@ -44,8 +44,8 @@ use = "no_such_module"
 def lines(tmp_path, monkeypatch):
     (tmp_path / "metered_module.py").write_text(METERED)
     (tmp_path / "realtime.toml").write_text(SETTINGS)
-    point = EntryPoint("dice", "dice_package.dice", plugins.ENTRY_POINTS)
-    for where in (plugins, inventory):
+    point = EntryPoint("dice", "dice_package.dice", sources.ENTRY_POINTS)
+    for where in (sources, inventory):
         monkeypatch.setattr(where, "entry_points", lambda group, name=None: [point] if name in (None, "dice") else [])
     monkeypatch.setattr(sys, "path", list(sys.path))
     answer = CliRunner().invoke(main, ["modules", "--config", str(tmp_path / "realtime.toml")])

@@ -6,7 +6,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from realtime import plugins
+from realtime import plugins, sources
 from realtime.actors.broadcaster import RESTART
 from realtime.modules import Modules
 from realtime.plugins import PluginError, Services
@@ -143,8 +143,8 @@ async def test_a_module_runs_in_the_tree(write):
 
 def test_an_entry_point_is_found_by_its_name_before_a_module(write, monkeypatch):
     name = write(ONE)
-    point = EntryPoint("json", name, plugins.ENTRY_POINTS)
-    monkeypatch.setattr(plugins, "entry_points", lambda group, name=None: [point] if name in (None, "json") else [])
+    point = EntryPoint("json", name, sources.ENTRY_POINTS)
+    monkeypatch.setattr(sources, "entry_points", lambda group, name=None: [point] if name in (None, "json") else [])
     (spec,) = load("json")
     assert spec.kwargs["interval"] == 1.0
 
@@ -308,6 +308,19 @@ def test_two_children_of_one_id_are_refused(write):
             return [ChildSpec("a", work), ChildSpec("a", work)]
     """
     with pytest.raises(PluginError, match=r"\[actors.mine\].*'a'"):
+        load(write(source))
+
+
+def test_a_child_that_would_shut_the_others_down_is_refused(write):
+    source = """
+        from supervisors import ChildSpec
+
+        async def work(): ...
+
+        def children(services):
+            return [ChildSpec("a", work, significant=True, restart="transient")]
+    """
+    with pytest.raises(PluginError, match=r"\[actors.mine\].*significant"):
         load(write(source))
 
 
