@@ -78,8 +78,6 @@ def test_cut_off_anywhere_it_has_each_event_once(form):
         max_size=12,
     )
 
-    # What is cut off here, and how, does not depend on the disk, which would take most of the time.
-    @mock.patch.object(os, "fsync", lambda fd: None)
     @given(steps, st.integers(50, 1000), st.booleans(), st.sampled_from([b"", b"\0\0\0"]))
     @settings(max_examples=80, deadline=None)
     def check(steps, max_bytes, daily, torn):
@@ -106,7 +104,9 @@ def test_cut_off_anywhere_it_has_each_event_once(form):
             last = 0 if position is None else position.offset
             assert offsets(path, form) == list(range(1, last + 1))
 
-    check()
+    # What is cut off here, and how, does not depend on the disk, which would take most of the time.
+    with mock.patch.object(os, "fsync"):
+        check()
 
 
 def test_killed_between_putting_a_file_away_and_the_next_line_it_goes_on(path, form):
