@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
-from tests.realtime.server_process import ServerProcess, eventually
+from tests.realtime.server_process import PATIENCE, ServerProcess, eventually
 
 from .clients import listening, wait_until
 
@@ -84,6 +86,30 @@ async def silent(*, task_status):
 def children(services) -> list[ChildSpec]:
     return [ChildSpec("silent", silent, start_timeout=0.3)]
 """
+
+
+ECHO = """
+from quart import Blueprint, websocket
+
+VERSION = 1
+
+
+def routes(services) -> Blueprint:
+    made = Blueprint("echo", __name__)
+
+    @made.websocket("/echo")
+    async def echo():
+        while True:
+            await websocket.send(f"{VERSION}: {await websocket.receive()}")
+
+    @made.get("/fails")
+    async def fails():
+        raise RuntimeError("on purpose")
+
+    return made
+"""
+
+TOKEN = "an-operator-of-modules-1234567890"
 
 
 def write(folder: Path, name: str, text: str) -> None:
@@ -208,3 +234,44 @@ def test_a_module_that_does_not_come_up_ends_the_start_with_its_cause(make_serve
     assert reason in server.wait_for_log("server_failed")["reason"]
     # What had been started was stopped again.
     assert eventually(lambda: [line["event"] for line in server.log].count("broadcaster_stopped")) == 2
+
+
+def test_a_socket_of_a_module_s_own_outlives_its_reload(make_server, tmp_path):
+    """Contract 4: the modules are switched without touching any connection; new ones meet the new code."""
+    write(tmp_path, "echo", ECHO)
+    (tmp_path / "token").write_text(TOKEN)
+    server = make_server({"actors.echo": {"use": "echo"}, "auth": {"admin_token_file": "token"}}).start()
+    operator = {"Authorization": f"Bearer {TOKEN}"}
+
+    def switch(action: str, state: str) -> None:
+        assert server.request("POST", f"/api/modules/echo/{action}", headers=operator).status == 202
+        eventually(lambda: server.get("/api/modules")["modules"][-1]["state"] == state)
+
+    def say(ws: Any, text: str) -> str:
+        ws.send(text)
+        answer: str = ws.recv(PATIENCE)
+        return answer
+
+    with connect(server.ws("/echo")) as old:
+        assert say(old, "a") == "1: a"
+        write(tmp_path, "echo", ECHO.replace("VERSION = 1", "VERSION = 2"))
+        switch("reload", "enabled")
+        assert say(old, "b") == "1: b"
+        with connect(server.ws("/echo")) as new:
+            assert say(new, "c") == "2: c"
+        switch("disable", "disabled")
+        assert say(old, "d") == "1: d"
+        with pytest.raises(InvalidStatus) as refused:
+            connect(server.ws("/echo"))
+        assert refused.value.response.status_code == 404
+    assert not server.complaints()
+
+
+def test_a_route_of_a_module_fails_as_ours_do(make_server, tmp_path):
+    """One form for errors, and the failure in the log."""
+    write(tmp_path, "echo", ECHO)
+    server = make_server({"actors.echo": {"use": "echo"}}).start()
+    answer = server.request("GET", "/fails")
+    assert (answer.status, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert server.wait_for_log("request_failed")["path"] == "/fails"
+    assert server.request("GET", "/echo").status == 426
