@@ -30,7 +30,7 @@ function words(schema, root) {
   if (found.anyOf) return found.anyOf.map((choice) => words(choice, root)).join(" or ");
   if (found.enum) return found.enum.map((value) => JSON.stringify(value)).join(", ");
   if (found.const !== undefined) return JSON.stringify(found.const);
-  if (found.type === "array") return `list of ${words(found.items ?? {}, root) || "anything"}`;
+  if (found.type === "array") return [`list of ${words(found.items ?? {}, root) || "anything"}`, ...bounds(found)].join("; ");
   return [found.type ?? "anything", ...bounds(found)].join(", ");
 }
 
@@ -39,7 +39,8 @@ function bounds(schema) {
   if (schema.minimum !== undefined) said.push(`from ${schema.minimum}`);
   if (schema.maximum !== undefined) said.push(`to ${schema.maximum}`);
   if (schema.maxLength !== undefined) said.push(`at most ${schema.maxLength} characters`);
-  if (schema.maxItems !== undefined) said.push(`at most ${schema.maxItems}`);
+  if (schema.maxItems !== undefined) said.push(`at most ${schema.maxItems} of them`);
+  if (schema.pattern !== undefined) said.push(`like \`${schema.pattern}\``);
   if (schema.format !== undefined) said.push(schema.format);
   if (schema.default !== undefined && schema.default !== null) said.push(`default ${JSON.stringify(schema.default)}`);
   return said;
@@ -118,7 +119,7 @@ function socket(name, channel, root) {
       return [
         message.name,
         message.summary,
-        message.examples === undefined ? undefined : JSON.stringify(message.examples[0].payload),
+        message.examples === undefined ? undefined : `\`${JSON.stringify(message.examples[0].payload)}\``,
       ];
     });
   const query = channel.bindings?.ws?.query?.properties ?? {};
