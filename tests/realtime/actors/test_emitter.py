@@ -14,6 +14,7 @@ from realtime.actors.emitter import MAX_WAITING, STEPS_PER_CHECKPOINT, EmitFaile
 from realtime.delivery.acknowledgements import Acknowledgements
 from realtime.delivery.hub import Hub
 from supervisors import Backoff, ChildSpec, SupervisorSpec, open_tree
+from tests.realtime.delivery.byte_wire import ByteWire
 from tests.realtime.delivery.memory_wire import MemoryWire
 
 from .sessions import Sessions, heard, settings_of, settle
@@ -297,14 +298,13 @@ async def test_what_nobody_waits_for_any_more_is_not_sent(nursery, autojump_cloc
     assert types(one) == ["in_time"]
 
 
-class BrokenWire(MemoryWire):
-    """Fails in the hands of who writes to it directly."""
+class BrokenWire(ByteWire):
+    """Fails in the hands of who writes an ``x`` to it directly."""
 
-    def writer(self):
-        def write(_data):
+    def _write_directly(self, data):
+        if b'"type":"x"' in data:
             raise RuntimeError("broken")
-
-        return write
+        return super()._write_directly(data)
 
 
 async def test_a_crash_is_told_to_who_waits_and_the_next_incarnation_goes_on(nursery, autojump_clock):
@@ -312,7 +312,7 @@ async def test_a_crash_is_told_to_who_waits_and_the_next_incarnation_goes_on(nur
     await nursery.start(world.hub.run)
     child = ChildSpec("emitter", world.emitter.run, backoff=Backoff(first=0.5, maximum=1))
     async with open_tree(SupervisorSpec([child])) as tree:
-        bad = world.join("s1", wire=BrokenWire())
+        bad = world.join("s1", wire=BrokenWire([10**9]))
         await settle()
         with pytest.raises(EmitFailed, match="crashed while it handed the message over") as failed:
             await world.emitter.emit_and_wait("x", to="session/s1")
