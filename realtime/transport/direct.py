@@ -23,7 +23,7 @@ from realtime.policy.opening import Opening, read_opening
 
 from .config import ServerConfig
 from .link import DirectLink
-from .parser import Parser
+from .reader import Reader
 from .stream import GuardedStream
 from .wire import SocketWire
 
@@ -62,7 +62,7 @@ class DirectOpener:
         settings = self.settings
         wire = SocketWire(DirectLink(stream, id, stopping), stream.address, settings)
         wire.open_directly(
-            Parser(settings.max_message_bytes, settings.max_frames_per_second), self._switching(opening.accept)
+            Reader(settings.max_message_bytes, settings.max_frames_per_second), self._switching(opening.accept)
         )
         return wire, serve
 

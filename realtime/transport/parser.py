@@ -36,6 +36,7 @@ class Parser(Connection):
       frames_per_second: control frames and fragments; see `realtime.policy.limits.Pace`.
       extensions: the ones that were agreed on. With any of them the payload may be longer than its message by
         what a compressor adds at worst.
+      pace: of *frames_per_second*, if some have been counted already.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class Parser(Connection):
         extensions: Sequence[Extension] = (),
         *,
         clock: Callable[[], float] = trio.current_time,
+        pace: Pace | None = None,
     ) -> None:
         agreed = list(extensions)
         super().__init__(ConnectionType.SERVER, agreed)
-        decoder = _Decoder(
-            _allowance(max_message_bytes) if agreed else max_message_bytes, frames_per_second, clock, agreed
-        )
+        pace = Pace(frames_per_second) if pace is None else pace
+        decoder = _Decoder(_allowance(max_message_bytes) if agreed else max_message_bytes, pace, clock, agreed)
         self._proto = _Frames(decoder, agreed)
         # wsproto's queue for an end of the stream, which it is never told here; an empty deque takes 700 bytes.
         self._events = ()  # type: ignore[assignment]
@@ -76,12 +77,12 @@ class _Frames(FrameProtocol):
 
 class _Decoder(FrameDecoder):
     def __init__(
-        self, max_message_bytes: int, frames_per_second: float, clock: Callable[[], float], extensions: list[Extension]
+        self, max_message_bytes: int, pace: Pace, clock: Callable[[], float], extensions: list[Extension]
     ) -> None:
         super().__init__(client=False, extensions=extensions)
         self._max_message_bytes = max_message_bytes
         self._message_bytes = 0
-        self._pace = Pace(frames_per_second)
+        self._pace = pace
         self._clock = clock
 
     def parse_header(self) -> bool:

@@ -23,6 +23,7 @@ from realtime.policy.handshake import VERSION, read_handshake
 from .deflate import MessageDeflate
 from .errors import body_headers, status_body
 from .parser import Parser
+from .reader import Reader
 from .wire import SocketWire
 
 if TYPE_CHECKING:
@@ -197,8 +198,8 @@ class WebSocketStream(WSStream):
         self.state = ASGIWebsocketState.CONNECTED
         settings = self.link.settings
         deflates = self.handshake.agreed is not None
-        extensions = [MessageDeflate(settings.max_message_bytes)] if deflates else []
-        parser = Parser(settings.max_message_bytes, settings.max_frames_per_second, extensions)
+        limits = (settings.max_message_bytes, settings.max_frames_per_second)
+        parser = Parser(*limits, [MessageDeflate(settings.max_message_bytes)]) if deflates else Reader(*limits)
         self.wire.opened(parser, deflates=deflates)
         if message.get("headers"):
             await self.send(Response(self.stream_id, headers=headers, status_code=status_code))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 from hypercorn.trio.tcp_server import MAX_RECV
-from wsproto.connection import Connection, ConnectionState
+from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
@@ -25,6 +25,8 @@ from realtime.messages import CloseCode
 from .config import ServerConfig
 from .inbox import Inbox
 from .link import DirectLink
+from .parser import Parser
+from .reader import Reader
 from .stream import GuardedStream
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class SocketWire(Wire):
         self.taken = False
         self._link = link
         self._config = config
-        self._parser: Connection | None = None
+        self._parser: Parser | Reader | None = None
         self._parts: list[Any] = []  # all str, or all bytes
         self._part_bytes = 0
         self._inbox: Inbox[str | bytes] = Inbox(_READ_AHEAD, config.max_message_bytes)
@@ -198,14 +200,14 @@ class SocketWire(Wire):
         """Code and reason as ASGI tells them."""
         return (_VANISHED, "") if self._end is None else (self._end.code, self._end.reason)
 
-    def opened(self, parser: Connection, *, deflates: bool = False) -> None:
+    def opened(self, parser: Parser | Reader, *, deflates: bool = False) -> None:
         """The handshake was accepted: *parser* reads what follows; *deflates* as `Wire` has it."""
         self._parser = parser
         self.handshaking = None
         self.deflates = deflates
         self.last_seen = trio.current_time()
 
-    def open_directly(self, parser: Connection, answer: bytes) -> None:
+    def open_directly(self, parser: Parser | Reader, answer: bytes) -> None:
         """The handshake is accepted, for an owner that reads and writes itself from the outset.
 
         Args:
