@@ -91,6 +91,9 @@ class DeliveryStore:
 
     async def aclose(self) -> None:
         """Let go of the file; whoever uses it again opens it again. A checkpoint; not cut short."""
+        if self._connection is None or self._path == MEMORY:  # nothing to let go of, so no thread for it
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._close, limiter=self._limiter)
 
@@ -215,7 +218,7 @@ class DeliveryStore:
         return connection
 
     def _close(self) -> None:
-        if self._connection is not None and self._path != MEMORY:
+        if self._connection is not None:
             self._connection.close()
             self._connection = None
 

@@ -51,8 +51,11 @@ class TaskStore:
 
     async def aclose(self) -> None:
         """Let go of the file; whoever uses the history again opens it again. A checkpoint; not cut short."""
+        if self._connection is None or self._path == MEMORY:  # nothing to let go of, so no thread for it
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         with trio.CancelScope(shield=True):
-            await self._in_thread(self._close)
+            await trio.to_thread.run_sync(self._close, limiter=self._limiter)
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
@@ -78,7 +81,7 @@ class TaskStore:
             logger.warning("tasks_interrupted", tasks=interrupted)
 
     def _close(self) -> None:
-        if self._connection is not None and self._path != MEMORY:
+        if self._connection is not None:
             self._connection.close()
             self._connection = None
 

@@ -113,7 +113,7 @@ async def test_malformed_input_is_answered_logged_and_otherwise_ignored(server, 
         ({"type": "subscribe", "topic": "nothing"}, {"code": "unknown_topic", "topic": "nothing"}),
         ({"type": "subscribe", "topic": "session/other"}, {"code": "not_allowed", "topic": "session/other"}),
         ({"type": "unsubscribe", "topic": "events"}, {"code": "not_subscribed", "topic": "events"}),
-        ({"type": "call", "id": "c1", "method": "m"}, {"code": "not_supported", "id": "c1"}),
+        ({"type": "call", "id": "c1", "method": "m"}, {"code": "unknown_method", "id": "c1"}),
     ],
     ids=lambda value: value.get("type", value.get("code")),
 )

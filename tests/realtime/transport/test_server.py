@@ -60,7 +60,8 @@ async def test_while_nobody_accepts_connections_wait_for_the_next_incarnation() 
 
 async def test_its_figures_are_the_tree_s() -> None:
     async with running(make_app().quart) as server, ws_connect(server.url("/ws/plain")):
-        assert server.tree.find("server").stats == {"open": 1, "addresses": 1, "accepted": 1, "refused": 0}
+        figures = {"open": 1, "addresses": 1, "accepted": 1, "refused": 0, "refused_of_address": 0}
+        assert server.tree.find("server").stats == figures
 
 
 async def test_the_listening_socket_stays_the_caller_s() -> None:
