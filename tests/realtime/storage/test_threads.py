@@ -128,6 +128,11 @@ async def test_what_waits_is_bounded_and_one_more_is_refused():
     (failure,) = (result for result in results if isinstance(result, AppendFailed))
     assert isinstance(failure.__cause__, ValueError)
     # And there is room again.
+    with trio.fail_after(20):
+        await until_queued(queue, create)
+
+
+async def until_queued(queue, create):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, create, 20)
         while not len(queue):
