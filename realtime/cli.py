@@ -88,7 +88,8 @@ def check(config: Path | None) -> None:
     system = _or_exit(partial(build, settings))
     transport = ServerConfig.from_settings(settings.server, settings.delivery)
     _or_exit(lambda: transport.ssl_context(transport.hypercorn()))
-    actors = ", ".join(spec.id for spec in system.actors) or "none"
+    assert system.backend.modules is not None
+    actors = ", ".join(each.id for each in system.backend.modules.listing() if each.plugin is not None) or "none"
     click.echo(f"settings are fine; actor modules: {actors}; it would listen on {settings.server.bind}")
 
 

@@ -115,6 +115,13 @@ def test_modules_may_lie_beside_the_settings(run, settings, tmp_path):
     assert "actor modules: clock, system, mine;" in run("check", "--config", path).output
 
 
+def test_checking_names_modules_that_bring_no_children_too(run, settings, tmp_path):
+    job = "from realtime.actors.tasks import job\n\n\n@job('alone')\nasync def alone(progress): ...\n"
+    (tmp_path / "alone_module.py").write_text(job)
+    path = settings("[actors.alone]\nuse = 'alone_module'")
+    assert "actor modules: clock, system, alone;" in run("check", "--config", path).output
+
+
 def test_a_certificate_that_cannot_be_read_is_found_beforehand(run, settings):
     settings("[server]\ncertfile = 'cert.pem'\nkeyfile = 'key.pem'\n")
     result = run("check")
