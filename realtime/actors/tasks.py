@@ -325,7 +325,9 @@ class TaskManager:
             raise  # a crash is the supervisor's to log
         finally:
             progress.end()
-            await self._end(task, outcome)
+            # Bounded within: only the store is waited for, and not for long.
+            with trio.CancelScope(shield=True):
+                await self._end(task, outcome)
 
     async def _outcome(self, job: Job, progress: ProgressEmitter, arguments: dict[str, Any]) -> dict[str, Any]:
         failure: Exception | None = None
@@ -358,7 +360,7 @@ class TaskManager:
         task.record = attrs.evolve(task.record, progress=progress, ended_at=now_iso(), **outcome)
         state = task.record.state
         try:
-            with trio.move_on_after(LAST_WORDS, shield=True):
+            with trio.move_on_after(LAST_WORDS):
                 await self._store.end(task.record)
         except StoreError as error:
             # Told all the same; after a restart of the process it will count as interrupted.
