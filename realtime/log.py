@@ -106,13 +106,7 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
     root.addHandler(handler)
     root.setLevel(number)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            _add_timestamp,
-            _hand_over if console else _finish,
-        ],
+        processors=[*shared, _hand_over if console else _finish],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=partial(_make_logger, handler),
         cache_logger_on_first_use=True,

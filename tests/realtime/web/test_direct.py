@@ -251,5 +251,21 @@ async def test_who_says_nothing_at_first_is_heard_later() -> None:
         assert world.direct == 0
 
 
+async def test_http_2_is_spoken_with_who_begins_so() -> None:
+    settings_frame = bytes.fromhex("000000040000000000")
+    async with serving() as world, await connect(world.port) as stream:
+        await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings_frame)
+        answer = await stream.receive_some()
+    assert answer[3:5] == settings_frame[3:5]
+
+
+async def test_who_has_said_nothing_when_the_server_stops_is_let_go() -> None:
+    async with serving() as world:
+        stream = await connect(world.port)
+        await until(lambda: world.system.backend.tree.find("connections").children)
+    async with stream:
+        assert await read_all(stream) == b""
+
+
 def test_all_that_is_opened_directly_is_plain() -> None:
     assert all(read_opening(request) for request in PLAIN.values())
