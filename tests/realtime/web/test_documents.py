@@ -193,6 +193,31 @@ async def test_what_an_actor_module_adds_is_in_the_document(app):
     assert document["paths"]["/weather/silent"]["post"]["summary"] == "silent route"
 
 
+async def test_the_routes_of_a_running_module_are_in_both_documents(system):
+    blueprint = Blueprint("weather", __name__)
+
+    @blueprint.get("/weather/<place>")
+    @described(answers={200: Answer(content_type="text/plain")})
+    async def weather(place: str) -> str:
+        """The weather at *place*."""
+        return f"sunny at {place}"
+
+    @blueprint.websocket("/ws/weather/<place>")
+    async def changes(place: str) -> None:
+        """Each change of the weather."""
+
+    mounts = system.system.backend.mounts
+    mounts.put("weather", blueprint)
+    document = await system.get("/openapi.json")
+    OpenAPIV31SpecValidator(document).validate()
+    assert "/weather/{place}" in document["paths"]
+    sockets = await system.get("/asyncapi.json")
+    Draft7Validator(json.loads(gzip.decompress(ASYNCAPI.read_bytes()))).validate(sockets)
+    assert "/ws/weather/{place}" in {channel["address"] for channel in sockets["channels"].values()}
+    mounts.remove("weather")
+    assert "/weather/{place}" not in (await system.get("/openapi.json"))["paths"]
+
+
 # --- AsyncAPI -------------------------------------------------------------------------------------------------------
 
 
