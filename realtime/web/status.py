@@ -121,7 +121,7 @@ async def crash(path: str) -> Response:
     return _operate("crash", path, lambda: tree.crash(path, CrashRequested(f"{path} was told to crash")))
 
 
-@blueprint.post("/api/supervisors/<path:path>/<any(restart, stop, start):action>")
+@blueprint.post("/api/supervisors/<path:path>/<any(restart, stop, start, reload):action>")
 @described(
     path=_PATH | {"action": ("what to do", "restart")},
     answers={202: _OPERATED},
@@ -130,9 +130,14 @@ async def crash(path: str) -> Response:
 )
 @needs("operate")
 async def operate(path: str, action: str) -> Response:
-    """Restart, stop or start a child; costs no budget."""
+    """Restart, stop or start a child, or give it the code that its module has now; costs no budget."""
     tree = running_tree()
-    actions = {"restart": tree.restart_child_soon, "stop": tree.stop_child_soon, "start": tree.start_again_soon}
+    actions = {
+        "restart": tree.restart_child_soon,
+        "stop": tree.stop_child_soon,
+        "start": tree.start_again_soon,
+        "reload": tree.reload_child_soon,
+    }
     return _operate(action, path, lambda: actions[action](path))
 
 

@@ -165,9 +165,7 @@ class Tree:
 
         Source: ``code_change`` in Erlang/OTP.
         """
-        parent, child = self._operable(path)
-        if not isinstance(child.spec.start, str):
-            raise WrongKind(path, "is not given as 'module:name', so there is no telling where its new code is")
+        parent, child = self._reloadable(path)
         await parent.ask(lambda: parent.reload(child))
 
     async def stop_child(self, path: str) -> None:
@@ -207,6 +205,11 @@ class Tree:
         parent.refuse_active(child)
         parent.tell(lambda: parent.start_again(child))
 
+    def reload_child_soon(self, path: str) -> None:
+        """Begin :meth:`reload_child` and return; code that fails is told in the log.  Raises what is known now."""
+        parent, child = self._reloadable(path)
+        parent.tell(lambda: parent.reload(child))
+
     def crash(self, path: str, error: Exception) -> None:
         """Make the child at *path* crash with *error*, wherever it is waiting now.
 
@@ -239,6 +242,12 @@ class Tree:
         if not isinstance(child.owner, BaseSupervisor):
             raise WrongKind(path, "is the root, which can only be stopped as a whole")
         return child.owner, child
+
+    def _reloadable(self, path: str) -> tuple[Supervisor, Child]:
+        parent, child = self._operable(path)
+        if not isinstance(child.spec.start, str):
+            raise WrongKind(path, "is not given as 'module:name', so there is no telling where its new code is")
+        return parent, child
 
     def _operable(self, path: str) -> tuple[Supervisor, Child]:
         parent, child = self._parent_of(path)

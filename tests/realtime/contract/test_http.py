@@ -290,6 +290,19 @@ async def start(server: ServerProcess) -> None:
     eventually(lambda: server.get(SOLD)["state"] == "running")
 
 
+@checks("POST /api/supervisors/<path>/reload")
+async def reload(server: ServerProcess) -> None:
+    """For a child whose spec names its code, which has changed meanwhile."""
+    code = server.folder / "shop.py"
+    code.write_text(code.read_text(encoding="utf-8").replace('"sold": 0', '"sold": 1'), encoding="utf-8")
+    left = budget(server)
+    assert server.get(SOLD)["stats"]["sold"] == 0
+    operated(server, "reload")
+    eventually(lambda: server.get(SOLD)["stats"]["sold"] == 1)
+    assert budget(server) == left
+    error(server.request("POST", "/api/supervisors/broadcasters/clock/reload", headers=ADMIN), 409)
+
+
 @checks("POST /api/supervisors/<path>/crash")
 async def crash(server: ServerProcess) -> None:
     path = "/api/supervisors/broadcasters/system"
