@@ -82,7 +82,11 @@ class System:
         """The tree.  Without a *listener* somebody else serves *app* and owns its connections."""
         beat = self.settings.heartbeat
         heartbeat = Heartbeat(self.hub, interval=beat.interval, pong_timeout=beat.pong_timeout)
-        feed = ChildSpec("supervisors", self.feed.run, backoff=RETRY)
+        own = [
+            ChildSpec("emitter", self.backend.emit.run, backoff=RETRY),
+            ChildSpec("presence", self.backend.presence.run, backoff=RETRY),
+            ChildSpec(SUPERVISORS, self.feed.run, backoff=RETRY),
+        ]
         access = self.backend.access
         return SupervisorSpec(
             [
@@ -90,13 +94,11 @@ class System:
                 ChildSpec("backplane", self.backplane.run, backoff=RETRY),
                 ChildSpec("hub", self.run_hub, backoff=RETRY),
                 *([ChildSpec("access", access.run, backoff=RETRY)] if access.recognises else []),
-                ChildSpec("emitter", self.backend.emit.run, backoff=RETRY),
-                ChildSpec("presence", self.backend.presence.run, backoff=RETRY),
                 *(() if listener is None else self.serving(app, listener)),
                 ChildSpec("jobs", DynamicSupervisorSpec(), ref=self.jobs),
                 ChildSpec("heartbeat", heartbeat.run, backoff=RETRY),
                 ChildSpec(
-                    "broadcasters", SupervisorSpec([*self.actors, feed], keep_children=True), ref=self.broadcasters
+                    "broadcasters", SupervisorSpec([*self.actors, *own], keep_children=True), ref=self.broadcasters
                 ),
             ],
             strategy="one_for_one",
@@ -207,7 +209,7 @@ def refuse_unsupported(settings: Settings) -> None:
         problems.append("engine.url: only 'local' is supported in this version")
     if settings.delivery.max_topics_per_connection < 2:
         problems.append("delivery.max_topics_per_connection must be at least 2: a session has two from the start")
-    if SUPERVISORS in settings.actors:
-        problems.append(f"actors.{SUPERVISORS}: this id is taken by what tells of the tree; choose another")
+    for taken in {"emitter", "presence", SUPERVISORS} & settings.actors.keys():
+        problems.append(f"actors.{taken}: this id is taken by a broadcaster of the server's own; choose another")
     if problems:
         raise SettingsError(problems)

@@ -14,10 +14,13 @@ from supervisors import DynamicSupervisorSpec, StartError
 from .in_process import CLOCK, closed, make_settings, receive, running
 
 DESIGN = [
-    *("store", "backplane", "hub", "emitter", "presence"),
+    *("store", "backplane", "hub"),
     *("connections", "server", "jobs", "heartbeat", "broadcasters"),
 ]
 """Section 1 of the design, from the top to the bottom."""
+
+OWN = ["emitter", "presence", "supervisors"]
+"""Broadcasters of the server's own, behind those of the settings."""
 
 
 @pytest.fixture
@@ -47,12 +50,12 @@ def test_under_another_server_there_are_no_connections_of_ours():
 
 def test_the_actors_stand_below_broadcasters_and_what_tells_of_the_tree_last():
     (*_, broadcasters) = spec_of(make_settings(actors={"clock": CLOCK})).children
-    assert [child.id for child in broadcasters.start.children] == ["clock", "supervisors"]
+    assert [child.id for child in broadcasters.start.children] == ["clock", *OWN]
 
 
 def test_the_bundled_actors_run_unless_they_are_disabled():
     (*_, broadcasters) = spec_of(Settings()).children
-    assert [child.id for child in broadcasters.start.children] == [*BUNDLED_ACTORS, "supervisors"]
+    assert [child.id for child in broadcasters.start.children] == [*BUNDLED_ACTORS, *OWN]
 
 
 def test_nothing_that_others_need_is_charged_to_a_budget(listener):
@@ -166,6 +169,7 @@ async def test_that_takes_no_more_than_half_of_the_drain(monkeypatch, drain_wind
         ({"engine": Engine(url="redis://localhost")}, "engine.url: only 'local' is supported in this version"),
         ({"delivery": Delivery(max_topics_per_connection=1)}, "delivery.max_topics_per_connection must be at least 2"),
         ({"actors": {"supervisors": ActorSettings(use="x")}}, "actors.supervisors: this id is taken"),
+        ({"actors": {"presence": ActorSettings(use="x")}}, "actors.presence: this id is taken"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused_rather_than_ignored(settings, said):

@@ -89,7 +89,7 @@ async def test_the_tree_runs_without_a_server_of_its_own(server):
     """Hypercorn accepts, and owns the connections."""
     root = server.get("/api/supervisors")
     assert [child["id"] for child in root["children"]] == [
-        *("store", "backplane", "hub", "emitter", "presence", "jobs", "heartbeat", "broadcasters")
+        *("store", "backplane", "hub", "jobs", "heartbeat", "broadcasters")
     ]
     async with listening(server, "/ws/supervisors") as watcher:
         assert (await watcher.first("snapshot"))["data"]["health"] == "ok"

@@ -175,7 +175,7 @@ async def test_presence_is_told_and_stays_the_truth_whatever_crashes(server):
         async with listening(server, "/ws/p2") as two, listening(server, "/ws/p2") as twice:
             await join(two, topic)
             await join(twice, topic)
-            for path in ("presence", "hub", "emitter"):
+            for path in ("broadcasters/presence", "hub", "broadcasters/emitter"):
                 await in_thread(server.crash, path)
             async with listening(server, "/ws/p3") as three:
                 await join(three, topic)
@@ -187,10 +187,10 @@ async def test_presence_is_told_and_stays_the_truth_whatever_crashes(server):
                     ("p2", 2),
                     ("p3", 1),
                 ]
-                await in_thread(server.crash, "presence")
+                await in_thread(server.crash, "broadcasters/presence")
             await one.until(lambda: present(one, topic) == {"p1", "p2"})
         await one.until(lambda: present(one, topic) == {"p1"})
-        await wait_until(lambda: server.get("/api/supervisors/presence")["restarts"] == 2)
+        await wait_until(lambda: server.get("/api/supervisors/broadcasters/presence")["restarts"] == 2)
 
 
 async def test_clients_publish_where_they_may(server):
@@ -268,7 +268,7 @@ async def test_the_command_line_draws_the_tree(server):
     lines = found.stdout.splitlines()
     assert lines[0].startswith("root (running")
     assert [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "] == [
-        *("store", "backplane", "hub", "emitter", "presence", "connections", "server", "jobs", "heartbeat"),
+        *("store", "backplane", "hub", "connections", "server", "jobs", "heartbeat"),
         "broadcasters",
     ]
     below = await in_thread(partial(command, server, "tree", server.url, "--path", "broadcasters/talk"))

@@ -50,9 +50,10 @@ def starting_app():
 async def test_the_root_shows_the_whole_tree(system):
     node = await system.get("/api/supervisors")
     assert (node["id"], node["path"], node["kind"], node["state"]) == ("root", "", "supervisor", "running")
-    ids = ["store", "backplane", "hub", "emitter", "presence", "jobs", "heartbeat", "broadcasters"]
+    ids = ["store", "backplane", "hub", "jobs", "heartbeat", "broadcasters"]
     assert [child["id"] for child in node["children"]] == ids
-    assert [child["path"] for child in node["children"][-1]["children"]] == ["broadcasters/supervisors"]
+    own = [f"broadcasters/{id}" for id in ("emitter", "presence", "supervisors")]
+    assert [child["path"] for child in node["children"][-1]["children"]] == own
 
 
 @pytest.mark.parametrize("path", ["broadcasters/supervisors", "broadcasters%2Fsupervisors", "%68ub", "hub"])
