@@ -329,8 +329,8 @@ async def modules(server: ServerProcess) -> None:
     found = server.get("/api/modules")
     has(found, ["modules"])
     (shop,) = (each for each in found["modules"] if each["id"] == "shop")
-    assert (shop["use"], shop["state"], shop["topics"], shop["methods"]) == ("shop", "enabled", ["stock"], ["add"])
-    assert sorted(shop["jobs"]) == ["done", "fail", "wait"]
+    assert (shop["use"], shop["state"], shop["topics"]) == ("shop", "enabled", ["lossy", "stock", "strict"])
+    assert (sorted(shop["jobs"]), sorted(shop["methods"])) == (["done", "fail", "wait"], ["add", "burst"])
 
 
 async def switched(server: ServerProcess, action: str) -> None:
