@@ -64,9 +64,11 @@ async def stream(topic: str) -> Response:
     since = last_seen(request.headers.get("Last-Event-ID"), request.args)
     follow = await _follow(state, topic, since)
     if follow is None:
-        return Response(status=204)
+        return Response(b"", 204)  # with a body, since Quart goes through one that is not there by asyncio
     if request.method == "HEAD":
-        return Response(headers=HEADERS)
+        response = Response(b"", headers=HEADERS)
+        del response.headers["Content-Length"]
+        return response
     if len(state.hub.connections) >= state.settings.server.max_connections:
         # Over HTTP/2 many streams share one connection, which alone was counted when it was accepted.
         raise ApiError(503, "there are too many connections; try again later", headers=LATER)

@@ -236,9 +236,12 @@ async def test_a_page_of_an_allowed_origin_may_read_it():
 
 async def test_only_get_begins_a_stream():
     async with serving() as served:
-        async with client(served, method="HEAD") as reader:
-            assert (reader.head.status_code, reader.header("content-type")) == (200, "text/event-stream")
-            await reader.until_end()
+        with structlog.testing.capture_logs() as logs:
+            async with client(served, method="HEAD") as reader:
+                assert (reader.head.status_code, reader.header("content-type")) == (200, "text/event-stream")
+                assert reader.header("content-length") is None
+                await reader.until_end()
+        assert [entry for entry in logs if entry["log_level"] == "error"] == []
         async with client(served, method="POST") as reader:
             assert reader.head.status_code == 405
         assert served.hub.statistics().connections == 0
@@ -348,9 +351,11 @@ async def test_a_task_is_followed_to_its_end_and_then_nobody_comes_back(made_job
             await reader.until_end()
             last = reader.source.events[-1]
             assert last.type == "completed"
-        async with client(served, f"/sse/tasks/{task.task_id}", last_event_id=last.last_event_id) as reader:
-            await reader.until_end()
-            assert (reader.head.status_code, reader.body) == (204, b"")
+        with structlog.testing.capture_logs() as logs:
+            async with client(served, f"/sse/tasks/{task.task_id}", last_event_id=last.last_event_id) as reader:
+                await reader.until_end()
+                assert (reader.head.status_code, reader.body) == (204, b"")
+        assert [entry for entry in logs if entry["log_level"] == "error"] == []
         async with client(served, f"/sse/tasks/{task.task_id}") as reader:
             await reader.until_end()
             assert [event.type for event in reader.source.events] == ["subscribed", "completed"]
