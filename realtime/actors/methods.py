@@ -33,9 +33,16 @@ logger = structlog.get_logger("realtime.methods")
 
 
 class CallRefused(Exception):
-    """Raised by a method to answer with an error of its own: a *code* for programs, and a *message* for people."""
+    """Raised by a method to answer with an error of its own: a *code* for programs, and a *message* for people.
+
+    Raises:
+      UnicodeEncodeError: one of them holds a lone surrogate, as names of files may.
+    """
 
     def __init__(self, code: str, message: str) -> None:
+        # Here, where it is the method that fails; the answer, and what counts by codes, could not be written later.
+        code.encode()
+        message.encode()
         super().__init__(code, message)
         self.code = code
         self.message = message

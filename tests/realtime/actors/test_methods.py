@@ -47,7 +47,12 @@ async def picky(caller):
     raise CallRefused("sold_out", "there is nothing left")
 
 
-ALL = (add, whoami, slow, broken, odd, picky)
+@method("unwritable")
+async def unwritable(caller):
+    raise CallRefused("sold_out", "there is no \udcff")
+
+
+ALL = (add, whoami, slow, broken, odd, picky, unwritable)
 
 
 class World(Sessions):
@@ -123,6 +128,7 @@ async def test_answers_come_as_they_are_ready_and_the_socket_is_read_meanwhile(w
         ("picky", {}, "sold_out", "there is nothing left"),
         ("broken", {}, "call_failed", "broken failed; it has been logged"),
         ("odd", {}, "call_failed", "odd failed; it has been logged"),
+        ("unwritable", {}, "call_failed", "unwritable failed; it has been logged"),
     ],
 )
 async def test_what_cannot_be_answered_is_an_error_with_the_id(world, name, params, code, said):
