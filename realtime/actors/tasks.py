@@ -357,14 +357,16 @@ class TaskManager:
     async def _end(self, task: _Running, outcome: dict[str, Any]) -> None:
         """Write down how *task* ended, tell it, and send away those who only watched it."""
         progress = Progress() if task.progress is None else task.progress.progress
-        task.record = attrs.evolve(task.record, progress=progress, ended_at=now_iso(), **outcome)
-        state = task.record.state
+        record = attrs.evolve(task.record, progress=progress, ended_at=now_iso(), **outcome)
+        state = record.state
         try:
             with trio.move_on_after(LAST_WORDS):
-                await self._store.end(task.record)
+                await self._store.end(record)
         except StoreError as error:
             # Told all the same; after a restart of the process it will count as interrupted.
-            logger.error("task_end_not_stored", task_id=task.record.task_id, exc_info=error)
+            logger.error("task_end_not_stored", task_id=record.task_id, exc_info=error)
+        # Not before: who comes while it is written down would take what is there for all that will be told.
+        task.record = record
         self._counts[state] += 1
         logger.info("task_ended", task_id=task.record.task_id, job=task.record.job, state=state)
         del self._running[task.record.task_id]

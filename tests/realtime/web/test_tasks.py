@@ -142,6 +142,22 @@ async def test_who_comes_after_the_end_gets_the_outcome_and_is_closed(autojump_c
         assert await closed(socket) == 1000
 
 
+async def test_who_comes_while_the_end_is_written_down_is_told_it(autojump_clock, system, monkeypatch):
+    write = system.system.tasks.end
+
+    async def write_slowly(task):
+        await trio.sleep(2)
+        await write(task)
+
+    monkeypatch.setattr(system.system.tasks, "end", write_slowly)
+    id = (await (await start(system, job="count")).get_json())["task_id"]
+    await trio.sleep(2.5)  # the job takes two seconds
+    async with system.websocket(f"/ws/tasks/{id}") as socket:
+        _, state, end = await receive(socket, 3)
+        assert (state["type"], end["type"]) == ("progress", "completed")
+        assert await closed(socket) == 1000
+
+
 async def test_of_a_task_of_long_ago_the_store_tells(autojump_clock, system):
     at = "2026-01-01T00:00:00.000Z"
     await system.system.tasks.add(TaskRecord("old", "count", "interrupted", at, ended_at=at))
