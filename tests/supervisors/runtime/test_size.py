@@ -17,6 +17,7 @@ from supervisors.testing import running, virtual_time
 from tests.supervisors.actors import Crash, Echo, one
 
 MANY = 500
+BATCHES = 5
 
 
 class Small(Actor[Any]):
@@ -40,7 +41,7 @@ def traced() -> int:
 async def test_an_idle_child_is_small(start: Callable[[], Awaitable[None]] | type[Actor[Any]], most: int) -> None:
     """Bytes of one: its spec, its record, what Trio needs for a task with a scope, and the stack that it waits in.
 
-    3400 and 3470 were measured; the rest is room for what came before: tables that have just grown.
+    3400 and 3470 were measured. The smallest of several batches counts: a table that grows just then is no child's.
     """
     children = SupervisorRef()
     async with running(one(ChildSpec("pool", DynamicSupervisorSpec(), ref=children))):
@@ -48,11 +49,14 @@ async def test_an_idle_child_is_small(start: Callable[[], Awaitable[None]] | typ
         await wait_all_tasks_blocked()
         tracemalloc.start(1)
         try:
-            before = traced()
-            for number in range(MANY):
-                children.start_child_nowait(ChildSpec(str(number), start, restart="temporary"))
-            await wait_all_tasks_blocked()
-            assert (traced() - before) / MANY <= most
+            sizes = []
+            for batch in range(BATCHES):
+                before = traced()
+                for number in range(MANY):
+                    children.start_child_nowait(ChildSpec(f"{batch}.{number}", start, restart="temporary"))
+                await wait_all_tasks_blocked()
+                sizes.append((traced() - before) / MANY)
+            assert min(sizes) <= most, sizes
         finally:
             tracemalloc.stop()
 
