@@ -34,8 +34,8 @@ class Shop(Actor):
 
 def children(services) -> list[ChildSpec]:
     services.hub.declare("stock")
-    services.hub.declare("strict")
-    services.hub.declare("lossy")
+    for topic in ("strict", "lossy", "board", "patient"):
+        services.hub.declare(topic)
     return [ChildSpec("shop", "shop:Shop")]
 
 
@@ -121,6 +121,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         'topics."room/*"': {"publish": "anyone", "presence": True},
         'topics."session/closed"': {"subscribe": "editors"},
         "topics.strict": {"overflow": "disconnect"},
+        "topics.board": {"overflow": "conflate"},
+        "topics.patient": {"overflow": "wait"},
         "delivery": {"mailbox_messages": MAILBOX},
     }
     with ServerProcess(folder, settings, debug=True) as process:

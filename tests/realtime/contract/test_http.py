@@ -290,15 +290,21 @@ async def start(server: ServerProcess) -> None:
     eventually(lambda: server.get(SOLD)["state"] == "running")
 
 
+def sold(server: ServerProcess, count: int) -> bool:
+    """Whether the shop runs, and its figure is *count*; while it starts it has none."""
+    found: dict[str, Any] = server.get(SOLD)["stats"]
+    return found.get("sold") == count
+
+
 @checks("POST /api/supervisors/<path>/reload")
 async def reload(server: ServerProcess) -> None:
     """For a child whose spec names its code, which has changed meanwhile."""
     code = server.folder / "shop.py"
     code.write_text(code.read_text(encoding="utf-8").replace('"sold": 0', '"sold": 1'), encoding="utf-8")
     left = budget(server)
-    assert server.get(SOLD)["stats"]["sold"] == 0
+    eventually(partial(sold, server, 0))
     operated(server, "reload")
-    eventually(lambda: server.get(SOLD)["stats"]["sold"] == 1)
+    eventually(partial(sold, server, 1))
     assert budget(server) == left
     error(server.request("POST", "/api/supervisors/broadcasters/clock/reload", headers=ADMIN), 409)
 
@@ -329,7 +335,11 @@ async def modules(server: ServerProcess) -> None:
     found = server.get("/api/modules")
     has(found, ["modules"])
     (shop,) = (each for each in found["modules"] if each["id"] == "shop")
-    assert (shop["use"], shop["state"], shop["topics"]) == ("shop", "enabled", ["lossy", "stock", "strict"])
+    assert (shop["use"], shop["state"], shop["topics"]) == (
+        "shop",
+        "enabled",
+        ["board", "lossy", "patient", "stock", "strict"],
+    )
     assert (sorted(shop["jobs"]), sorted(shop["methods"])) == (["done", "fail", "wait"], ["add", "burst"])
 
 
