@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -56,7 +57,8 @@ async def test_an_idle_child_is_small(start: Callable[[], Awaitable[None]] | typ
                     children.start_child_nowait(ChildSpec(f"{batch}.{number}", start, restart="temporary"))
                 await wait_all_tasks_blocked()
                 sizes.append((traced() - before) / MANY)
-            assert min(sizes) <= most, sizes
+            # Coverage keeps a little for each frame that it follows.
+            assert min(sizes) <= most + (0 if sys.gettrace() is None else 500), sizes
         finally:
             tracemalloc.stop()
 
