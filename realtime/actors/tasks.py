@@ -30,7 +30,7 @@ from realtime.policy.progress import Progress, TaskError, TaskRecord
 from realtime.policy.ulid import UlidSequence
 from realtime.ports import StoreError
 from realtime.storage.tasks import TaskStore
-from supervisors import ChildSpec, SupervisorRef
+from supervisors import ChildSpec, SupervisorError, SupervisorRef
 
 TIMEOUT: Final = 3600.0
 """Seconds that a job may take which says nothing else."""
@@ -134,7 +134,6 @@ class _Running:
 
     record: TaskRecord
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    cancelled: bool = False
     watchers: set[str] = attrs.field(factory=set)  # ids of connections, some of which may be gone
     progress: ProgressEmitter | None = None
     over: trio.Event = attrs.field(factory=trio.Event)
@@ -205,6 +204,7 @@ class TaskManager:
           UnknownJob, BadField: it cannot be started so.
           TooManyTasks: not now.
           StoreStopped, StoreError: it could not be remembered; it was not started.
+          SupervisorError: the supervisor of tasks does not run; it was not started.
         """
         job = self._jobs.get(name)
         if job is None:
@@ -223,6 +223,12 @@ class TaskManager:
             await self._children.start_child(
                 ChildSpec(task_id, self._run, (job, task, arguments), restart="temporary", shutdown=STOP)
             )
+        except SupervisorError:
+            self._running.pop(task_id, None)
+            self._hub.retract(topic_of(task_id))
+            # It is remembered as running, which it never will be.
+            await self._store.end(attrs.evolve(task.record, state="interrupted", ended_at=now_iso()))
+            raise
         except BaseException:
             self._running.pop(task_id, None)
             self._hub.retract(topic_of(task_id))
@@ -273,7 +279,6 @@ class TaskManager:
         if task is None or task.record.ended:
             await self.get(task_id)
             raise AlreadyEnded(task_id)
-        task.cancelled = True
         if task.progress is not None:
             task.progress.end()
         task.scope.cancel(reason="cancelled by a client")
