@@ -17,6 +17,7 @@ from realtime.web.described import Answer, described
 from realtime.web.errors import ApiError, json_response
 from realtime.web.events import json_body
 from realtime.web.listings import query_parameters, whole_number
+from supervisors import SupervisorError
 
 blueprint = Blueprint("tasks", __name__)
 
@@ -81,6 +82,8 @@ async def start() -> Response:
         raise BadField("job", str(error)) from error
     except TooManyTasks as error:
         raise ApiError(429, str(error), headers=SOON) from error
+    except SupervisorError as error:  # an operator has stopped the jobs, or they are being restarted
+        raise ApiError(503, f"no task can be started now: {error}", headers=SOON) from error
     return json_response(task.to_wire(), 201, {"Location": f"/api/tasks/{task.task_id}"})
 
 

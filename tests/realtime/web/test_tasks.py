@@ -117,6 +117,14 @@ async def test_a_history_that_cannot_be_written_is_503_and_nothing_runs(autojump
     assert system.system.backend.tasks.statistics().running == 0
 
 
+async def test_while_the_jobs_are_stopped_it_is_503_and_no_task_seems_to_run(autojump_clock, system):
+    await system.tree.stop_child("jobs")
+    await error_of(await start(system, job="count"), 503, "unavailable")
+    assert system.system.backend.tasks.statistics().running == 0
+    (task,) = (await system.get("/api/tasks"))["tasks"]
+    assert (task["state"], "ended_at" in task) == ("interrupted", True)
+
+
 # --- the socket ----------------------------------------------------------------------------------------------------
 
 
