@@ -74,6 +74,10 @@ class AlreadyEnded(Exception):
     """The task has ended: there is nothing to cancel."""
 
 
+class JobExited(Exception):
+    """A job tried to end the whole process: it alone has failed."""
+
+
 class TooManyTasks(Exception):
     """`MAX_RUNNING` tasks run already."""
 
@@ -343,6 +347,8 @@ class TaskManager:
                     result = await self._call(job, progress, arguments)
                 except Exception as error:
                     failure = error  # by itself: the nursery would wrap it
+                except SystemExit as error:  # of a library that takes itself for the program
+                    failure = JobExited(f"it called sys.exit({error.code!r}); a job returns or raises instead")
                 nursery.cancel_scope.cancel(reason="the job is done")
             if failure is not None:
                 raise failure

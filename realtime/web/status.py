@@ -121,6 +121,10 @@ async def crash(path: str) -> Response:
     return _operate("crash", path, lambda: tree.crash(path, CrashRequested(f"{path} was told to crash")))
 
 
+WAY_IN: Final = ("server", "connections")
+"""What an operator's own requests come through."""
+
+
 @blueprint.post("/api/supervisors/<path:path>/<any(restart, stop, start, reload):action>")
 @described(
     path=_PATH | {"action": ("what to do", "restart")},
@@ -132,6 +136,8 @@ async def crash(path: str) -> Response:
 async def operate(path: str, action: str) -> Response:
     """Restart, stop or start a child, or give it the code that its module has now; costs no budget."""
     tree = running_tree()
+    if action == "stop" and path in WAY_IN:
+        raise ApiError(409, f"{path!r} is how this request came: without it nobody could start it again; restart it")
     actions = {
         "restart": tree.restart_child_soon,
         "stop": tree.stop_child_soon,

@@ -111,6 +111,18 @@ async def test_a_failure_is_the_outcome_and_a_crash_in_the_tree_that_restarts_no
     assert stage.tree.find("jobs").children_total == 0
 
 
+async def test_a_job_that_would_end_the_process_has_failed_alone(autojump_clock, stage):
+    @job("exits")
+    async def exits(progress):
+        raise SystemExit(3)
+
+    stage.manager.register(exits)
+    task = await stage.manager.start("exits")
+    ended = await stage.ended(task.task_id)
+    assert (ended.state, ended.error.code) == ("failed", "JobExited")
+    assert "sys.exit(3)" in ended.error.message
+
+
 async def test_a_result_without_a_json_form_fails_the_task(autojump_clock, stage):
     @job("odd")
     async def odd(progress):

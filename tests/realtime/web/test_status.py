@@ -133,6 +133,12 @@ async def test_what_was_stopped_on_purpose_is_no_trouble(administered):
     assert await administered.get("/api/health") == {"status": "ok", "reasons": []}
 
 
+@pytest.mark.parametrize("path", ["server", "connections"])
+async def test_the_way_in_cannot_be_stopped_from_inside(administered, path):
+    error = await error_of(await operate(administered, path, "stop"), 409, "wrong_state")
+    assert "restart it" in error["message"]
+
+
 async def test_in_the_wrong_state_it_is_409(administered):
     await error_of(await operate(administered, "broadcasters/clock", "start"), 409, "wrong_state")
     await operate(administered, "broadcasters/clock", "stop")
