@@ -219,6 +219,7 @@ class TaskManager:
         task_id = self._ids.next(int(time.time() * 1000), secrets.randbits)
         task = _Running(TaskRecord(task_id, name, "running", now_iso()))
         self._running[task_id] = task
+        refused: SupervisorError | None = None
         try:
             await self._store.add(task.record)
             # Known by its own name, so that whoever subscribes first gets the current state.
@@ -227,16 +228,18 @@ class TaskManager:
             await self._children.start_child(
                 ChildSpec(task_id, self._run, (job, task, arguments), restart="temporary", shutdown=STOP)
             )
-        except SupervisorError:
-            self._running.pop(task_id, None)
-            self._hub.retract(topic_of(task_id))
-            # It is remembered as running, which it never will be.
-            await self._store.end(attrs.evolve(task.record, state="interrupted", ended_at=now_iso()))
-            raise
+        except SupervisorError as error:
+            refused = error
         except BaseException:
             self._running.pop(task_id, None)
             self._hub.retract(topic_of(task_id))
             raise
+        if refused is not None:
+            self._running.pop(task_id, None)
+            self._hub.retract(topic_of(task_id))
+            # It is remembered as running, which it never will be.
+            await self._store.end(attrs.evolve(task.record, state="interrupted", ended_at=now_iso()))
+            raise refused
         self._counts["started"] += 1
         logger.info("task_started", task_id=task_id, job=name)
         return task.current()
