@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import needs
 from tests.bench.build import program
 from tests.bench.chart import chart
 from tests.bench.contenders import CONTENDERS
@@ -23,10 +23,10 @@ from tests.bench.profile import _package, _place
 from tests.bench.profile import table as profile_table
 from tests.bench.servers.raw import frame
 
-needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="the load client is built with gcc")
-
 
 def run(*options: str, data: bytes) -> str:
+    """What the load client, which is built with gcc, makes of *data*."""
+    needs.program("gcc", package="gcc")
     ran = subprocess.run([program("load"), *options], input=data, capture_output=True, timeout=20, check=True)
     return ran.stdout.decode("latin-1")
 
@@ -152,7 +152,6 @@ def test_a_command_says_how_many_and_how_large() -> None:
 # --- the load client -------------------------------------------------------------------------------------------------
 
 
-@needs_gcc
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 130, 65536])
 def test_frames_are_found_wherever_the_stream_is_cut(chunk: int) -> None:
     payloads = [b"", b"a", b"b" * 125, b"c" * 126, b"d" * 127, b"e" * 128, b"f" * 4096, b"g" * 65535]
@@ -162,20 +161,17 @@ def test_frames_are_found_wherever_the_stream_is_cut(chunk: int) -> None:
     assert found == [*texts, ["9", "1", "2"], ["1", "0", "1"], ["8", "1", "2"]]
 
 
-@needs_gcc
 def test_lengths_of_eight_bytes_are_understood() -> None:
     payload = b"x" * 70_000
     stream = b"\x82\x7f" + len(payload).to_bytes(8, "big") + payload + b"\x81\x02hi"
     assert run("--parse=1000", data=stream).splitlines() == [f"2 1 {len(payload)} xxxxxxxx", "1 1 2 hi"]
 
 
-@needs_gcc
 def test_a_masked_frame_is_none_of_a_server() -> None:
     with pytest.raises(subprocess.CalledProcessError):
         run("--parse=100", data=b"\x81\x82\0\0\0\0hi")
 
 
-@needs_gcc
 @pytest.mark.parametrize(
     "values",
     [[0], [5, 5, 5], [*range(1, 1001)], [10**3] * 98 + [10**9] * 2, [2**40 + n * 12345678 for n in range(500)]],

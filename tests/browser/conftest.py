@@ -1,13 +1,13 @@
-"""A real Chromium, driven by Playwright; skipped where there is none, except in CI, where it has to be there."""
+"""A real Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests import needs
 
 # Without these Chromium calls home at every start, which a machine without a network answers slowly.
 ARGUMENTS = (
@@ -24,12 +24,7 @@ ARGUMENTS = (
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One browser for all tests; each gets a page, and so a session, of its own."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        reason = "there is no Chromium on this machine (apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    chromium = needs.program("chromium", "chromium-browser", "google-chrome", package="chromium")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
         yield launched

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import signal
 import socket
 import ssl
@@ -20,6 +19,7 @@ import trio
 import trustme
 
 from realtime.client import tail
+from tests import needs
 from tests.realtime.server_process import PATIENCE, REALTIME, ServerProcess, eventually
 
 from .clients import in_thread, listening, raw_client
@@ -372,14 +372,14 @@ def test_a_service_manager_s_socket_is_served_and_outlives_the_process(tmp_path:
                 assert early.recv(15).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="there is no systemd-socket-activate")
 def test_systemd_s_own_tool_hands_its_socket_over(tmp_path: Path) -> None:
+    tool = needs.program("systemd-socket-activate", package="systemd")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = ServerProcess(
         tmp_path,
         {"server": {"bind": f"127.0.0.1:{port}"}, "log": {"format": "json"}},
-        command=("systemd-socket-activate", "-l", f"127.0.0.1:{port}", REALTIME, "serve"),
+        command=(tool, "-l", f"127.0.0.1:{port}", REALTIME, "serve"),
     )
     server.launch()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from quart_trio import QuartTrio
 from realtime.delivery import frames
 from realtime.delivery.wire import PeerClosed, PeerMisbehaved, ping_payload
 from realtime.transport import open_wire
+from tests import needs
 from tests.realtime.server_process import ServerProcess
 
 from .harness import make_app, running, until
@@ -27,12 +27,9 @@ PATHS = pytest.mark.parametrize("path", ["/ws/plain", "/ws/wire"])
 @pytest.fixture(scope="module", autouse=True)
 def _installed() -> None:
     # Here and not within a test, whose deadline is for the server alone.
-    try:
-        install()
-    except FileNotFoundError as reason:
-        if os.environ.get("CI"):
-            pytest.fail(str(reason))
-        pytest.skip(str(reason))
+    needs.program("node", package="nodejs")
+    needs.program("npm", package="npm")
+    install()
 
 
 @PATHS
