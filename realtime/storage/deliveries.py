@@ -1,33 +1,27 @@
-"""How far events were delivered to whom, and those that could not be: kept in the file of the events, or in memory.
+"""How far events were delivered to whom, and those that could not be.
 
-A connection of its own, which syncs with the disk only when the log is folded in: what a failing power undoes it undoes
-in order, so that at worst events are delivered again. A kill undoes nothing.
+They are synced with the disk only when the log is folded in: what a failing power undoes it undoes in order, so that at
+worst events are delivered again. A kill undoes nothing.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 import msgspec
-import trio
 
 from realtime.messages import encode, now_iso
 from realtime.policy.pages import Cursor
-from realtime.ports import StoreError
 from realtime.storage import schema
-from realtime.storage.database import BUSY_TIMEOUT
+from realtime.storage.side import SideStore
 
 MAX_LETTERS: Final = 10_000
 """Dead letters kept; beyond it the oldest are forgotten. Of the largest events that are 2.5 GB, of usual ones 5 MB."""
 
-MEMORY: Final = ":memory:"
-
 _COLUMNS: Final = "id, sink, event, attempts, failed_at, status, error, again"
-
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -56,14 +50,14 @@ class DeadLetter:
         return {**attrs.asdict(self, recurse=False), "id": str(self.id)}
 
 
-class DeliveryStore:
-    """Positions and dead letters in the database *path*, whose schema the event store has brought up to date.
+class DeliveryStore(SideStore):
+    """Positions and dead letters.
 
-    It is opened by its first use. Each async method is a checkpoint, and raises StoreError if the file cannot be used;
-    what is done when it returns survives a kill.
+    Each async method is a checkpoint, and raises StoreError if the file cannot be used; what is done when it returns
+    survives a kill.
 
     Args:
-      path: ``:memory:`` keeps them while the object lives.
+      path: see `SideStore`.
       max_letters: how many dead letters are kept.
 
     Attributes:
@@ -71,13 +65,10 @@ class DeliveryStore:
     """
 
     def __init__(self, path: str, *, max_letters: int = MAX_LETTERS) -> None:
+        super().__init__(path, name="the deliveries", tables=schema.DELIVERIES, synchronous="NORMAL")
         self.on_again: list[Callable[[str], object]] = []
-        self._path = path
         self._max_letters = max_letters
-        self._connection: sqlite3.Connection | None = None
         self._claimed: set[str] = set()
-        # One connection, so one thread at a time.
-        self._limiter = trio.CapacityLimiter(1)
 
     def claim(self, sink: str) -> None:
         """Let nobody else go on from the position of *sink*, until `release`. ValueError if somebody does."""
@@ -88,14 +79,6 @@ class DeliveryStore:
     def release(self, sink: str) -> None:
         """Undo `claim`."""
         self._claimed.discard(sink)
-
-    async def aclose(self) -> None:
-        """Let go of the file; whoever uses it again opens it again. A checkpoint; not cut short."""
-        if self._connection is None or self._path == MEMORY:  # nothing to let go of, so no thread for it
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._close, limiter=self._limiter)
 
     # --- positions --------------------------------------------------------------------------------------------------
 
@@ -181,46 +164,6 @@ class DeliveryStore:
             " WHERE id = ?",
             (attempts, now_iso(), status, error, id),
         )
-
-    # --- the file ---------------------------------------------------------------------------------------------------
-
-    async def _do(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        return await self._in_thread(lambda connection: connection.execute(statement, values).fetchall())
-
-    async def _in_thread(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        def work() -> T:
-            if self._connection is None:
-                self._connection = self._open()
-            try:
-                return function(self._connection)
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-
-        try:
-            if self._path == MEMORY:  # microseconds, and no medium to wait for
-                await trio.lowlevel.checkpoint()
-                return work()
-            return await trio.to_thread.run_sync(work, limiter=self._limiter)
-        except sqlite3.Error as error:
-            raise StoreError(f"the deliveries in {self._path} cannot be used: {error}") from error
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        try:
-            if self._path == MEMORY:
-                for statement in schema.DELIVERIES:
-                    connection.execute(statement)
-            connection.execute("PRAGMA synchronous = NORMAL")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
