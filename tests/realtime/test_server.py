@@ -40,22 +40,33 @@ def below_broadcasters(process: Process, id, start, **options):
 
 
 async def lines_of_a_run(process, *, stop=(signal.SIGTERM,)):
-    """Run *process*, send it the signals of *stop* one after the other once it serves; its status and its log."""
+    """Run *process*, and take the steps of *stop* once it serves; its status and its log.
+
+    A step is a signal to send, or an event of the log to wait for.
+    """
     with structlog.testing.capture_logs() as logs, trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             if stop:
-                nursery.start_soon(_send, process, stop)
+                nursery.start_soon(_take_steps, process, stop, logs)
             status = await process.run()
             nursery.cancel_scope.cancel()
     return status, logs
 
 
-async def _send(process, signals):
-    while process.system.backend.phase != "serving":  # noqa: ASYNC110  # it has no event to wait for
-        await trio.sleep(0.001)
-    for number in signals:
-        os.kill(os.getpid(), number)
-        await trio.sleep(0.05)
+async def _take_steps(process, steps, logs):
+    await until(lambda: process.system.backend.phase == "serving")
+    for step in steps:
+        if isinstance(step, signal.Signals):
+            os.kill(os.getpid(), step)
+        else:
+            await until(lambda step=step: any(line["event"] == step for line in logs))
+
+
+async def until(condition):
+    """Wait for something of the process's that has no event."""
+    with trio.fail_after(20):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.001)
 
 
 def events(logs, level):
@@ -77,8 +88,7 @@ async def test_a_signal_ends_it_in_an_orderly_way(process, last_resorts, number)
 
 async def test_it_serves_where_it_says(process):
     async def ask():
-        while process.system.backend.phase != "serving":  # noqa: ASYNC110
-            await trio.sleep(0.001)
+        await until(lambda: process.system.backend.phase == "serving")
         stream = await trio.open_tcp_stream(*process.listener.getsockname())
         async with stream:
             await stream.send_all(b"GET /api/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -143,7 +153,7 @@ async def test_the_second_signal_does_not_wait_for_anybody(process):
 
     below_broadcasters(process, "stubborn", stubborn, shutdown=600.0)
     began = trio.current_time()
-    status, logs = await lines_of_a_run(process, stop=[signal.SIGTERM, signal.SIGTERM])
+    status, logs = await lines_of_a_run(process, stop=[signal.SIGTERM, "stopping", signal.SIGTERM])
     assert trio.current_time() - began < 1.0
     assert status == BY_SIGNAL + signal.SIGTERM == 143
     assert "stopped" not in events(logs, "info")
@@ -163,7 +173,8 @@ async def test_however_long_that_takes_the_process_ends_a_second_later(process, 
     monkeypatch.setattr(server, "call_after", lambda after, act: resorts.append((after, act)))
     monkeypatch.setattr(os, "_exit", statuses.append)
     below_broadcasters(process, "lingering", lingering, shutdown=600.0)
-    status, _ = await lines_of_a_run(process, stop=[signal.SIGTERM, signal.SIGINT, signal.SIGTERM])
+    steps = [signal.SIGTERM, "stopping", signal.SIGINT, "ending_at_once", signal.SIGTERM]
+    status, _ = await lines_of_a_run(process, stop=steps)
     assert status == BY_SIGNAL + signal.SIGINT == 130
     assert [after for after, _ in resorts] == [2.0 + LAST_RESORT, LAST_RESORT]
     resorts[1][1]()
@@ -317,7 +328,7 @@ async def test_asked_to_restart_it_drains_and_leaves_the_socket_open(restartable
 
 async def test_what_would_not_come_up_is_refused_and_the_old_one_goes_on(restartable):
     process = restartable(refusal="server.bnd is not known")
-    status, logs = await lines_of_a_run(process, stop=[signal.SIGUSR2, signal.SIGTERM])
+    status, logs = await lines_of_a_run(process, stop=[signal.SIGUSR2, "restart_refused", signal.SIGTERM])
     assert status == 0
     (refused,) = [line for line in logs if line["event"] == "restart_refused"]
     assert (refused["log_level"], refused["reason"]) == ("error", "server.bnd is not known")
@@ -328,7 +339,8 @@ async def test_what_would_not_come_up_is_refused_and_the_old_one_goes_on(restart
 
 async def test_asked_again_while_it_is_about_to_it_restarts_once(restartable):
     process = restartable(checked=False)
-    status, logs = await lines_of_a_run(process, stop=[signal.SIGUSR2, signal.SIGUSR2, signal.SIGTERM])
+    steps = [signal.SIGUSR2, "restart_asked_for", signal.SIGUSR2, "restart_ignored", signal.SIGTERM]
+    status, logs = await lines_of_a_run(process, stop=steps)
     assert (status, process.restart.checks) == (0, 1)
     assert events(logs, "info").count("restart_ignored") == 1
     assert "restart_refused" not in events(logs, "error")
@@ -342,7 +354,7 @@ async def drains_for_long(*, stopping, task_status):
 async def test_a_signal_to_end_calls_the_restart_off_and_the_drain_goes_on(restartable):
     process = restartable()
     below_broadcasters(process, "slow", drains_for_long, shutdown=600.0)
-    status, logs = await lines_of_a_run(process, stop=[signal.SIGUSR2, signal.SIGTERM])
+    status, logs = await lines_of_a_run(process, stop=[signal.SIGUSR2, "stopping", signal.SIGTERM])
     assert status == 0
     assert "restart_called_off" in events(logs, "info")
     assert "stopped" in events(logs, "info")
@@ -352,15 +364,15 @@ async def test_a_signal_to_end_calls_the_restart_off_and_the_drain_goes_on(resta
 async def test_and_one_more_ends_it_at_once(restartable):
     process = restartable()
     below_broadcasters(process, "slow", drains_for_long, shutdown=600.0)
-    status, _ = await lines_of_a_run(process, stop=[signal.SIGUSR2, signal.SIGTERM, signal.SIGTERM])
+    steps = [signal.SIGUSR2, "stopping", signal.SIGTERM, "restart_called_off", signal.SIGTERM]
+    status, _ = await lines_of_a_run(process, stop=steps)
     assert status == BY_SIGNAL + signal.SIGTERM
 
 
 async def test_asked_while_it_starts_it_restarts_once_it_is_up(restartable):
     async def starting(*, task_status):
         os.kill(os.getpid(), signal.SIGUSR2)
-        while not process.restart.checks:  # noqa: ASYNC110
-            await trio.sleep(0.001)
+        await until(lambda: process.restart.checks)
         task_status.started()
         await trio.sleep_forever()
 
@@ -386,28 +398,28 @@ async def again_and_again():
     raise RuntimeError("again and again")
 
 
-async def test_clients_are_told_to_come_back_when_a_start_can_be_done(restartable):
+async def test_clients_are_told_to_come_back_when_a_start_can_be_done(restartable, mock_clock):
     """The check takes about as long as a start."""
     process = restartable(checked=False)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(check_takes, process, 1.3)
+        nursery.start_soon(check_takes, process, 1.3, mock_clock)
         await lines_of_a_run(process, stop=[signal.SIGUSR2])
     assert 1.3 <= process.system.backend.absence < 3
 
 
-async def test_but_not_to_stay_away_for_as_long_as_a_slow_check(restartable, monkeypatch):
+async def test_but_not_to_stay_away_for_as_long_as_a_slow_check(restartable, monkeypatch, mock_clock):
     process = restartable(checked=False)
     monkeypatch.setattr(server, "LONGEST_ABSENCE", 1.1)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(check_takes, process, 1.3)
+        nursery.start_soon(check_takes, process, 1.3, mock_clock)
         await lines_of_a_run(process, stop=[signal.SIGUSR2])
     assert process.system.backend.absence == 1.1
 
 
-async def check_takes(process, seconds):
-    while not process.restart.checks:  # noqa: ASYNC110
-        await trio.sleep(0.001)
-    await trio.sleep(seconds)
+async def check_takes(process, seconds, clock):
+    clock.rate = 1.0  # what the sockets and threads do takes its time as well
+    await until(lambda: process.restart.checks)
+    clock.jump(seconds)
     process.restart.checked.set()
 
 
@@ -471,11 +483,16 @@ def test_and_wins_over_another_bind_which_is_said(handed_over):
 async def test_it_is_tuned_once_the_tree_is_up(monkeypatch):
     process = prepare(make_settings(server={"bind": "127.0.0.1:0"}))
     seen = []
-    monkeypatch.setattr("realtime.server.tune_gc", lambda settings: seen.append((process._tree is not None, settings)))
+    tuned = trio.Event()
+
+    def tune(settings):
+        seen.append((process._tree is not None, settings))
+        tuned.set()
+
+    monkeypatch.setattr("realtime.server.tune_gc", tune)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(process.run)
         with trio.fail_after(5):
-            while not seen:  # noqa: ASYNC110 - nothing tells of it but what is looked at
-                await trio.sleep(0.01)
+            await tuned.wait()
         nursery.cancel_scope.cancel()
     assert seen == [(True, process.settings)]
