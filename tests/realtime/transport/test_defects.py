@@ -105,7 +105,7 @@ async def test_1_a_client_that_does_not_read_cannot_block_the_shutdown(worker: W
     async with worker(app.quart) as server:
         async with await open_websocket(server.port, "/ws/pour", receive_buffer=4096):
             await app.opened.wait()
-            await trio.sleep(0.1)
+            await wait_all_tasks_blocked(0.01)  # the socket takes no more
             stopped = await server.stop(0.6)
         assert stopped
 
@@ -140,7 +140,7 @@ async def test_3_whether_the_client_answers_is_known(worker: Worker) -> None:
         await wire.aclose(1000)
 
     async with worker(quart) as server, ws_connect(server.url("/ws")) as client:
-        await trio.sleep(0.05)
+        await wait_all_tasks_blocked()
         await client.send("by now I have answered")
         with pytest.raises(ConnectionClosed):
             await client.recv()
@@ -173,7 +173,7 @@ async def test_6_sending_after_the_end_yields(worker: Worker) -> None:
         await receive()
         await send({"type": "websocket.accept"})
         await receive()
-        await trio.sleep(0.05)
+        await wait_all_tasks_blocked()  # nothing of the connection is left
         try:
             with assert_checkpoints():
                 await send({"type": "websocket.send", "text": "too late"})
@@ -260,7 +260,7 @@ async def test_9_a_crash_behind_a_handler_ends_nothing_else(worker: Worker) -> N
             await ticking.wait()
         await client.send_all(get("/crash"))
         await read_some(client)
-        await trio.sleep(0.05)
+        await wait_all_tasks_blocked()
         assert stopped == []
         assert not hasattr(quart, "nursery")
 

@@ -185,7 +185,7 @@ async def test_a_running_request_has_no_such_deadline() -> None:
     limits = {"keep_alive_timeout": 0.05, "handshake_timeout": 0.05}
     async with running(app.quart, **limits) as server, await connect(server.port) as client:
         await client.send_all(get("/wait"))
-        await trio.sleep(0.2)
+        await trio.sleep(0.2)  # longer than both
         app.release.set()
         assert b"waited" in await read_response(client)
 
@@ -234,7 +234,7 @@ async def test_a_client_that_leaves_in_its_body_is_noticed_by_an_application_tha
         with trio.move_on_after(0.1):
             await client.send_all(b"x" * 9_000_000)
         await client.aclose()
-        await trio.sleep(0.05)
+        await wait_all_tasks_blocked()  # the server has seen it
         release.set()
         await until(lambda: server.open == 0)
     assert [event["type"] for event in events[-2:]] == ["http.disconnect"] * 2
@@ -311,7 +311,7 @@ async def test_a_running_request_is_finished_first() -> None:
         await app.opened.wait()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.stop, 5)
-            await trio.sleep(0.05)
+            await until(lambda: server.tree.find("server").state == "stopped")
             app.release.set()
             answer = await read_to_end(client)
             await client.aclose()
@@ -332,7 +332,7 @@ async def test_an_endless_answer_to_a_client_that_does_not_read_is_cancelled_in_
     async with running(make_app().quart) as server, await connect(server.port, receive_buffer=4096) as client:
         await client.send_all(get("/endless"))
         await until(lambda: server.open == 1)
-        await trio.sleep(0.05)
+        await wait_all_tasks_blocked(0.01)  # the socket takes no more
         begun = trio.current_time()
         await server.stop(0.1)
         assert trio.current_time() - begun < 0.5

@@ -15,6 +15,7 @@ import h2.settings
 import pytest
 import trio
 import trustme
+from trio.testing import wait_all_tasks_blocked
 
 from .harness import connect, get, make_app, masked, read_all, reset, running, until
 
@@ -175,9 +176,9 @@ async def test_a_cancelled_request_takes_nothing_from_the_others() -> None:
         client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
         client.h2.increment_flow_control_window(2**30)
         flood = await client.request("GET", "/endless")
-        await trio.sleep(0.1)  # by now the socket takes no more
+        await wait_all_tasks_blocked(0.01)  # the socket takes no more
         cancelled = [await client.request("GET", "/") for _ in range(5)]
-        await trio.sleep(0.05)
+        await wait_all_tasks_blocked(0.01)  # their answers wait behind it
         for stream_id in (flood, *cancelled):
             client.h2.reset_stream(stream_id)
         await client.flush()
@@ -255,7 +256,7 @@ async def test_asked_to_stop_it_finishes_what_runs() -> None:
         await app.opened.wait()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.stop, 2)
-            await trio.sleep(0.05)
+            await until(lambda: server.tree.find("server").state == "stopped")
             app.release.set()
             await client.wait(h2.events.StreamEnded)
             assert client.body() == b'{"waited":"yes"}\n'

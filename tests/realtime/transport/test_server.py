@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import connect as ws_connect
 
@@ -207,7 +208,7 @@ async def test_all_are_sent_away_when_the_tree_stops() -> None:
     async with running(app.quart) as server:
         clients = [await open_websocket(server.port, "/ws/plain") for _ in range(20)]
         stalled = await open_websocket(server.port, "/ws/pour", receive_buffer=4096)
-        await trio.sleep(0.05)
+        await wait_all_tasks_blocked(0.01)  # the socket takes no more
         begun = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.stop, 1)

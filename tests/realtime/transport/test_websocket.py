@@ -477,7 +477,7 @@ async def test_a_client_that_does_not_read_cannot_hold_up_the_stop() -> None:
     app = make_app()
     async with running(app.quart) as server, await open_websocket(server.port, "/ws/pour", receive_buffer=4096):
         await app.opened.wait()
-        await trio.sleep(0.05)
+        await wait_all_tasks_blocked(0.01)  # the socket takes no more
         begun = trio.current_time()
         await server.stop(0.2)
         assert trio.current_time() - begun < 0.6
