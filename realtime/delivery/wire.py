@@ -96,9 +96,13 @@ class Wire(abc.ABC):
     def owe(self, rest: Frame) -> None:
         """Let nothing be written any more until `send` is given *rest* as its first frame.
 
-        Only for whoever had a frame cut off by a `writer`; *rest* is what was left of it.
+        Only for whoever had a frame cut off by a `writer`; *rest* is what was left of it. A wire that gives out writers
+        overrides this.
+
+        Raises:
+          RuntimeError: the wire gives out no writer, so no frame can have been cut off by one.
         """
-        raise NotImplementedError(f"{type(self).__name__} takes nothing without waiting, so it can be owed nothing")
+        raise RuntimeError(f"{type(self).__name__} can be owed nothing: it gave out no writer to cut a frame off")
 
     @abc.abstractmethod
     async def send(self, frames: Sequence[Frame]) -> None:

@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realtime.delivery import frames
 from realtime.delivery.wire import PeerClosed, PeerMisbehaved, WriteStalled, ping_payload, round_trip
+
+from .memory_wire import MemoryWire
 
 
 @given(sent=st.floats(0, 1e9), seconds=st.floats(0, 3000))
@@ -46,3 +49,10 @@ def test_no_payload_of_a_peers_can_hurt(payload, now):
 )
 def test_errors_speak_for_themselves(error, text):
     assert str(error) == text
+
+
+async def test_a_wire_that_gives_out_no_writer_cannot_be_owed_anything():
+    wire = MemoryWire()
+    assert wire.writer() is None
+    with pytest.raises(RuntimeError, match="MemoryWire can be owed nothing: it gave out no writer"):
+        wire.owe(frames.rest(b"rest"))
