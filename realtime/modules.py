@@ -19,8 +19,8 @@ import trio
 from quart import Blueprint
 
 from realtime import plugins, sources
+from realtime.actors.jobs import Job
 from realtime.actors.methods import Method
-from realtime.actors.tasks import Job
 from realtime.plugins import Plugin, PluginError, Services
 from realtime.settings import ActorSettings
 from realtime.sources import Source

@@ -34,9 +34,10 @@ from realtime.actors.broadcaster import RESTART
 from realtime.actors.declared import children_of
 from realtime.actors.emitter import Emitter
 from realtime.actors.events import EventManager
+from realtime.actors.jobs import Job
 from realtime.actors.methods import Method, Methods
 from realtime.actors.presence import Presence
-from realtime.actors.tasks import Job, TaskManager
+from realtime.actors.tasks import TaskManager
 from realtime.delivery.hub import Hub
 from realtime.fields import shown
 from realtime.options import Hook, Options

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import trio
 
+from realtime.actors.jobs import Job
 from realtime.actors.progress import ProgressEmitter, TaskEnded
-from realtime.actors.tasks import Job
 from realtime.fields import BadField, shown
 from realtime.sections import JobSettings
 from supervisors import Command, ProcessFailed

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from realtime.actors.jobs import Job
 from realtime.actors.progress import ProgressEmitter
-from realtime.actors.tasks import Job
 from realtime.fields import BadField
 
 if TYPE_CHECKING:

@@ -1,17 +1,17 @@
 """Tasks: jobs that somebody starts, that tell how far they are, and that end in one of four ways.
 
-A job is a function. Each of its runs is a temporary child of ``jobs``: when it fails, that is its outcome, and nothing
-is restarted.
+Each is a temporary child of ``jobs``: when it fails, that is its outcome, and nothing is restarted.
+
+What actor modules declare jobs with is imported from here: `job` and `Job`, see `realtime.actors.jobs`.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
 import secrets
 import time
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
@@ -19,7 +19,8 @@ import msgspec
 import structlog
 import trio
 
-from realtime.actors.parameters import arguments
+from realtime.actors.jobs import Job as Job
+from realtime.actors.jobs import job as job
 from realtime.actors.progress import ProgressEmitter, TaskEnded
 from realtime.delivery.connection import Connection
 from realtime.delivery.hub import Hub
@@ -31,9 +32,6 @@ from realtime.policy.ulid import UlidSequence
 from realtime.ports import StoreError
 from realtime.storage.tasks import TaskStore
 from supervisors import ChildSpec, SupervisorError, SupervisorRef
-
-TIMEOUT: Final = 3600.0
-"""Seconds that a job may take which says nothing else."""
 
 MAX_RUNNING: Final = 100
 """Tasks at a time; more are refused."""
@@ -80,56 +78,6 @@ class JobExited(Exception):
 
 class TooManyTasks(Exception):
     """`MAX_RUNNING` tasks run already."""
-
-
-@attrs.frozen
-class Job:
-    """What can be started as a task.
-
-    Attributes:
-      function: ``async def`` or a plain function, which runs in a thread. Its first parameter takes a
-        `ProgressEmitter`; its keyword parameters are the task's, checked against their annotations. What it returns,
-        with a JSON form, is the task's result.
-      timeout: seconds after which it is ended, as failed.
-      check: called with the parameters before a task is started; raises BadField.
-    """
-
-    name: str = attrs.field(validator=attrs.validators.matches_re(r"[A-Za-z0-9_.-]{1,64}"))
-    function: Callable[..., Any]
-    timeout: float = TIMEOUT
-    check: Callable[[Mapping[str, Any]], object] | None = None
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, as if it had not been decorated."""
-        return self.function(*args, **kwargs)
-
-    def parameters(self, given: Mapping[str, object]) -> dict[str, Any]:
-        """What the function is called with.
-
-        Raises:
-          BadField: a parameter is unknown, missing or of the wrong type; `field` is ``params.<name>``.
-        """
-        values = arguments(self.name, self.function, given)
-        if self.check is not None:
-            self.check(values)
-        return values
-
-
-def job(name: str, *, timeout: float = TIMEOUT) -> Callable[[Callable[..., Any]], Job]:
-    """Make a job called *name* of a function; see `Job`.
-
-    Raises:
-      ValueError: *name* or *timeout* is none, or the function takes no progress emitter.
-    """
-    if not (timeout > 0 and math.isfinite(timeout)):
-        raise ValueError(f"timeout must be a number of seconds greater than 0, got {timeout!r}")
-
-    def make(function: Callable[..., Any]) -> Job:
-        if not inspect.signature(function).parameters:
-            raise ValueError(f"{function.__name__}() must take a ProgressEmitter as its first argument")
-        return Job(name, function, timeout)
-
-    return make
 
 
 @attrs.define(eq=False)

@@ -10,7 +10,7 @@ import attrs
 from msgspec import Meta
 from quart import Blueprint, Response
 
-from realtime.actors.tasks import Job
+from realtime.actors.jobs import Job
 from realtime.web.backend import backend
 from realtime.web.described import Answer, described
 from realtime.web.errors import json_response

@@ -329,24 +329,3 @@ async def test_the_newest_are_listed_as_they_are_now(autojump_clock, stage):
         (second.task_id, "running", "1 of 2"),
         (first.task_id, "completed", "1 of 1"),
     ]
-
-
-@pytest.mark.parametrize("bad", [0, -1, float("nan")])
-def test_a_timeout_that_is_none_is_refused(bad):
-    with pytest.raises(ValueError, match="timeout must be"):
-        job("x", timeout=bad)
-
-
-def test_a_job_needs_a_name_and_an_emitter():
-    with pytest.raises(ValueError):
-        job("no name")(count.function)
-    with pytest.raises(ValueError, match="must take a ProgressEmitter"):
-        job("x")(lambda: None)
-
-
-def test_a_job_can_be_called_as_the_function_it_was():
-    @job("double")
-    def double(progress, *, number: int):
-        return 2 * number
-
-    assert double(None, number=2) == 4
