@@ -11,6 +11,7 @@ import attrs
 
 from realtime import messages
 from realtime.delivery.counts import Counts
+from realtime.delivery.errors import UnknownTopic
 from realtime.delivery.outbox import MAX_BYTES
 from realtime.delivery.topics import Topic
 from realtime.messages import is_topic
@@ -20,17 +21,6 @@ from realtime.settings import TopicSettings
 # Topics with a history that are known by a prefix and that nobody subscribes to: their last clients may come back. As
 # many as a site has lively rooms; each holds at most an outbox's bytes. The one that was left first goes first.
 MAX_DESERTED: Final = 100
-
-
-class UnknownTopic(LookupError):
-    """No such topic: neither the name nor a prefix of it has been declared."""
-
-    def __init__(self, topic: str) -> None:
-        super().__init__(topic)
-        self.topic = topic
-
-    def __str__(self) -> str:
-        return f"topic {self.topic!r} is not known"
 
 
 @attrs.frozen

@@ -19,8 +19,8 @@ import trio
 
 from realtime import messages
 from realtime.delivery.catalogue import Catalogue, FamilyStatistics
-from realtime.delivery.catalogue import UnknownTopic as UnknownTopic
 from realtime.delivery.connection import Connection
+from realtime.delivery.errors import TooManyTopics
 from realtime.delivery.outbox import MAX_BYTES
 from realtime.delivery.registry import Registry
 from realtime.delivery.topics import Delivered, Subscription, Topic, TopicStatistics
@@ -38,17 +38,6 @@ STEPS_PER_CHECKPOINT: Final = 256
 # that nobody who keeps up loses a message to it.
 PENDING_MESSAGES: Final = 250
 PENDING_BYTES: Final = 256 * 1024
-
-
-class TooManyTopics(Exception):
-    """The connection has as many topics as one may have."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit)
-        self.limit = limit
-
-    def __str__(self) -> str:
-        return f"a connection may subscribe to at most {self.limit} topics"
 
 
 @attrs.frozen

@@ -11,8 +11,8 @@ from quart import Blueprint, Response
 
 from realtime import messages
 from realtime.actors.emitter import ACK_SECONDS, EmitFailed, EmitRefused, check_event
-from realtime.delivery.catalogue import UnknownTopic
 from realtime.delivery.emission import topic_of
+from realtime.delivery.errors import UnknownTopic
 from realtime.fields import BadField, decode_object, shown
 from realtime.web.access import demand, needs
 from realtime.web.backend import backend

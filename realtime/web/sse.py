@@ -14,8 +14,8 @@ import attrs
 from quart import Blueprint, Response, request
 
 from realtime.actors.tasks import UnknownTask
-from realtime.delivery.catalogue import UnknownTopic
 from realtime.delivery.connection import Connection
+from realtime.delivery.errors import UnknownTopic
 from realtime.delivery.outbox import Outbox
 from realtime.delivery.topics import Subscription
 from realtime.fields import shown

@@ -11,9 +11,8 @@ from typing import Final
 import structlog
 
 from realtime import messages
-from realtime.delivery.catalogue import UnknownTopic
 from realtime.delivery.connection import Connection
-from realtime.delivery.hub import TooManyTopics
+from realtime.delivery.errors import TooManyTopics, UnknownTopic
 from realtime.messages import Ack, Call, ClientMessage, Ping, Pong, Publish, Subscribe, Unsubscribe
 from realtime.policy.access import Action
 from realtime.policy.lag import Overflow

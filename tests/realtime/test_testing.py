@@ -7,7 +7,7 @@ import textwrap
 import pytest
 import trio
 
-from realtime.delivery.hub import UnknownTopic
+from realtime.delivery.errors import UnknownTopic
 from realtime.plugins import PluginError
 from realtime.testing import running_module
 from supervisors.testing import assert_no_tasks_left, crash

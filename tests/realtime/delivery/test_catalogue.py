@@ -1,6 +1,7 @@
 import pytest
 
-from realtime.delivery.catalogue import Catalogue, UnknownTopic
+from realtime.delivery.catalogue import Catalogue
+from realtime.delivery.errors import UnknownTopic
 from realtime.delivery.hub import Hub
 from realtime.settings import Settings, TopicSettings
 

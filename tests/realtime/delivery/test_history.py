@@ -12,8 +12,9 @@ from realtime.delivery import catalogue as catalogue_module
 from realtime.delivery import frames
 from realtime.delivery.catalogue import Catalogue
 from realtime.delivery.connection import Connection
+from realtime.delivery.errors import UnknownTopic
 from realtime.delivery.history import History
-from realtime.delivery.hub import Hub, UnknownTopic
+from realtime.delivery.hub import Hub
 from realtime.delivery.message import Message
 from realtime.delivery.outbox import Outbox
 from realtime.policy.lag import Overflow

@@ -10,7 +10,8 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from realtime import messages
 from realtime.delivery import hub as hub_module
 from realtime.delivery.connection import Connection
-from realtime.delivery.hub import PENDING_MESSAGES, Hub, TooManyTopics, UnknownTopic
+from realtime.delivery.errors import TooManyTopics, UnknownTopic
+from realtime.delivery.hub import PENDING_MESSAGES, Hub
 from realtime.delivery.outbox import Outbox
 from realtime.delivery.topics import Topic
 from realtime.policy.lag import Overflow
