@@ -289,6 +289,17 @@ class ServerProcess:
         stored: dict[str, Any] = answer.json()
         return stored
 
+    def all_events(self) -> list[dict[str, Any]]:
+        """Every event that it has, page by page."""
+        events: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            page = self.get(f"/api/events?limit=1000{after}")
+            events += page["events"]
+            if page["next"] is None:
+                return events
+            after = f"&after={page['next']}"
+
     def crash(self, path: str) -> None:
         """Press the crash button of a worker; for a server in debug mode."""
         answer = self.request("POST", f"/api/supervisors/{path}/crash")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,3 +25,11 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
             return server
 
         yield make
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Another one each time; a failed test shows its seed."""
+    seed = int.from_bytes(os.urandom(4))
+    print("seed", seed)
+    return random.Random(seed)

@@ -24,7 +24,6 @@ from tests.realtime.server_process import PATIENCE, REALTIME, ServerProcess, eve
 
 from .clients import in_thread, listening, raw_client
 from .load import Poster, Returner, buckets, posting
-from .test_kill import all_events
 from .test_stop import MARGIN, STUCK, module
 
 MakeServer = Callable[..., ServerProcess]
@@ -46,7 +45,7 @@ def served_again(server: ServerProcess, seen: int) -> dict[str, Any]:
 
 def check_posters(server: ServerProcess, posters: Sequence[Poster]) -> None:
     """Each acknowledged event is there, once, and no poster had to notice anything but a pause."""
-    stored = {event["event_id"]: event for event in all_events(server)}
+    stored = {event["event_id"]: event for event in server.all_events()}
     acknowledged = [event for poster in posters for event in poster.acknowledged]
     assert len(acknowledged) > 2 * len(posters)
     assert all(stored.get(event["event_id"]) == event for event in acknowledged)
@@ -213,7 +212,7 @@ async def test_a_new_one_that_does_not_come_up_ends_the_process_with_an_error(
     del server.settings["store"]
     server.write_settings()
     await in_thread(server.start)
-    assert (await in_thread(all_events, server)) == [stored]
+    assert (await in_thread(server.all_events)) == [stored]
 
 
 async def test_killed_in_the_middle_of_the_drain_nothing_acknowledged_is_lost(make_server: MakeServer) -> None:
@@ -229,7 +228,7 @@ async def test_killed_in_the_middle_of_the_drain_nothing_acknowledged_is_lost(ma
             server.write_settings()
             await in_thread(server.start)
     acknowledged = [event for poster in posters for event in poster.acknowledged]
-    stored = {event["event_id"]: event for event in await in_thread(all_events, server)}
+    stored = {event["event_id"]: event for event in await in_thread(server.all_events)}
     assert all(stored.get(event["event_id"]) == event for event in acknowledged)
 
 

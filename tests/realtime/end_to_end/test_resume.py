@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import random
 import signal
 import time
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from tests.realtime.event_source import EventSource
 from tests.realtime.server_process import PATIENCE, ServerProcess
 
 from .clients import listening
-from .test_kill import Poster
+from .kills import Posters
 
 ROUNDS = 3
 CLIENTS = 3
@@ -65,32 +63,21 @@ def server_says(socket: Any) -> dict[str, Any]:
     return found
 
 
-def test_after_a_kill_every_acknowledged_event_is_seen_once(make_server):
+def test_after_a_kill_every_acknowledged_event_is_seen_once(make_server, chance):
     """Design 5, resume: the epoch of a stored topic outlives the process."""
-    seed = int.from_bytes(os.urandom(4))
-    print("seed", seed)
-    moments = random.Random(seed)
     server: ServerProcess = make_server()
     follower = Follower()
     acknowledged: list[str] = []
-    for number in range(ROUNDS):
+    for _ in range(ROUNDS):
         server.start()
         with follower.following(server) as socket:
-            posters = [Poster(server, f"{number}-{client}") for client in range(CLIENTS)]
-            for poster in posters:
-                poster.start()
+            posters = Posters(server, CLIENTS)
             # It reads some of what happens, and is cut off with the server in the middle of it.
-            for _ in range(moments.randrange(1, 60)):
+            for _ in range(chance.randrange(1, 60)):
                 follower.read(socket)
-            deadline = time.monotonic() + PATIENCE
-            while sum(len(poster.acknowledged) for poster in posters) < 80:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            server.kill()
-        assert server.wait() == -signal.SIGKILL
-        for poster in posters:
-            poster.join(PATIENCE)
-            acknowledged += [event["event_id"] for event in poster.acknowledged]
+            posters.wait_for(80)
+            posters.kill(chance)
+        acknowledged += [event["event_id"] for event in posters.acknowledged]
     server.start()
     last = server.post_event("last")
     with follower.following(server) as socket:
@@ -103,18 +90,13 @@ def test_after_a_kill_every_acknowledged_event_is_seen_once(make_server):
 
 
 @pytest.fixture
-def filled(make_server):
+def filled(make_server, chance):
     """A server that was restarted with 520 events in its store."""
     server: ServerProcess = make_server()
     server.start()
-    poster = Poster(server, "filling")
-    poster.start()
-    deadline = time.monotonic() + PATIENCE
-    while len(poster.acknowledged) < 520:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    server.kill()
-    poster.join(PATIENCE)
+    posters = Posters(server, 1)
+    posters.wait_for(520)
+    posters.kill(chance)
     return server.start()
 
 

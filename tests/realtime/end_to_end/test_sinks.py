@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
-from tests.realtime.end_to_end.test_kill import Poster, all_events
 from tests.realtime.server_process import ServerProcess, eventually
+
+from .kills import Posters
 
 ROUNDS = 4
 CLIENTS = 4
@@ -31,30 +29,17 @@ def lines(folder: Path, stem: str, suffix: str) -> list[str]:
     return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def test_every_event_has_exactly_one_line_after_kills(make_server: Any, tmp_path: Path) -> None:
-    seed = int.from_bytes(os.urandom(4))
-    print("seed", seed)
-    moments = random.Random(seed)
+def test_every_event_has_exactly_one_line_after_kills(make_server: Any, chance: random.Random, tmp_path: Path) -> None:
     server: ServerProcess = make_server(SINKS)
-    for number in range(ROUNDS):
+    for _ in range(ROUNDS):
         server.start()
-        posters = [Poster(server, f"{number}-{client}") for client in range(CLIENTS)]
-        for poster in posters:
-            poster.start()
-        wanted = moments.randrange(30, 200)
-        deadline = time.monotonic() + 20
-        while sum(len(poster.acknowledged) for poster in posters) < wanted:
-            assert time.monotonic() < deadline
-            time.sleep(moments.uniform(0, 0.01))
-        server.kill()
-        assert server.wait() == -signal.SIGKILL
-        for poster in posters:
-            poster.join(10)
-            assert not poster.is_alive()
+        posters = Posters(server, CLIENTS)
+        posters.wait_for(chance.randrange(30, 200))
+        posters.kill(chance)
         assert lines(tmp_path, "log", ".jsonl")
 
     server.start()
-    events = all_events(server)
+    events = server.all_events()
     eventually(lambda: len(lines(tmp_path, "log", ".jsonl")) >= len(events))
     eventually(lambda: len(lines(tmp_path, "log", ".txt")) >= len(events))
     server.stop()

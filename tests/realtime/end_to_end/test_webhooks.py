@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,11 +14,13 @@ from typing import Any
 import pytest
 
 from realtime.policy.signatures import Scheme, verify
-from tests.realtime.end_to_end.test_kill import Poster, all_events
 from tests.realtime.server_process import ServerProcess, eventually
+
+from .kills import Posters
 
 SECRET = b"a secret for the tests only"
 ROUNDS = 4
+CLIENTS = 4
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -95,34 +95,20 @@ def sections(receiver: Receiver, tmp_path: Path) -> dict[str, dict[str, object]]
 
 
 def test_every_event_is_delivered_at_least_once_and_in_order_after_kills(
-    make_server: Any, receiver: Receiver, sections: Any
+    make_server: Any, chance: random.Random, receiver: Receiver, sections: Any
 ) -> None:
-    seed = int.from_bytes(os.urandom(4))
-    print("seed", seed)
-    moments = random.Random(seed)
     server: ServerProcess = make_server(sections)
-    for number in range(ROUNDS):
+    for _ in range(ROUNDS):
         server.start()
-        posters = [Poster(server, f"{number}-{client}") for client in range(4)]
-        for poster in posters:
-            poster.start()
+        posters = Posters(server, CLIENTS)
         # The other side is away for a while, in which events gather.
-        receiver.status = moments.choice([200, 503])
-        wanted = moments.randrange(20, 100)
-        deadline = time.monotonic() + 20
-        while sum(len(poster.acknowledged) for poster in posters) < wanted:
-            assert time.monotonic() < deadline
-            time.sleep(moments.uniform(0, 0.01))
+        receiver.status = chance.choice([200, 503])
+        posters.wait_for(chance.randrange(20, 100))
         receiver.status = 200
-        time.sleep(moments.uniform(0, 0.3))
-        server.kill()
-        assert server.wait() == -signal.SIGKILL
-        for poster in posters:
-            poster.join(10)
-            assert not poster.is_alive()
+        posters.kill(chance, within=0.3)
 
     server.start()
-    ids = [event["event_id"] for event in all_events(server)]
+    ids = [event["event_id"] for event in server.all_events()]
     eventually(lambda: len(set(receiver.ids)) >= len(ids))
     server.stop()
     assert list(dict.fromkeys(receiver.ids)) == ids
