@@ -150,6 +150,22 @@ class Access:
             raise refusal
         return ANONYMOUS
 
+    def identify_at_once(self, headers: Mapping[str, str], offered: Sequence[str] = ()) -> Principal | None:
+        """As `identify`, where nobody has to be waited for and nobody is refused; None where `identify` has to decide.
+
+        Args:
+          headers: by name, in lower case.
+        """
+        if not self.recognises:
+            return ANONYMOUS
+        token = bearer.of_header(headers.get("authorization")) or bearer.of_subprotocols(offered)
+        if token is None:
+            return ANONYMOUS if self._hook is None else None
+        try:
+            return self._known.recognise(token, self._now())
+        except NotAuthenticated:
+            return None
+
     async def _ask(self, hook: Hook, headers: Mapping[str, str]) -> Principal | None:
         with trio.move_on_after(HOOK_SECONDS):
             principal = await hook(headers)

@@ -2,9 +2,9 @@
 
 An ASGI application costs several times as much as the connection itself: parsers, a scope, a task, two queues, a
 request's context. One that has a method ``open_directly`` can do without. It is asked about each plain opening
-handshake (`realtime.policy.opening`) on a socket without TLS, and returns what is to be called with the wire once that
-is accepted, or None. Whatever is not plain, and what it returns None for, goes the general way, byte for byte; so
-nothing is ever refused here, and the same answers come from the same place.
+handshake (`realtime.policy.opening`) on a socket without TLS, and returns how it is accepted and what is then to be
+called with the wire, or None. Whatever is not plain, and what it returns None for, goes the general way, byte for
+byte; so nothing is ever refused here, and the same answers come from the same place.
 """
 
 from __future__ import annotations
@@ -30,7 +30,17 @@ from .wire import SocketWire
 Serve = Callable[[SocketWire], Awaitable[object]]
 """Owns the wire that it is called with, and has to close it."""
 
-OpenDirectly = Callable[[Opening], Serve | None]
+
+@attrs.frozen
+class Acceptance:
+    """What becomes of a handshake that is opened directly."""
+
+    serve: Serve
+    subprotocol: str | None = None
+    """One of those that were offered, or none (RFC 6455 section 4.2.2)."""
+
+
+OpenDirectly = Callable[[Opening], Acceptance | None]
 """Decides about one opening handshake, at once."""
 
 _UNREADABLE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled)
@@ -56,24 +66,30 @@ class DirectOpener:
         opening = read_opening(data)
         if opening is None or (self.settings.compression and "sec-websocket-extensions" in opening.headers):
             return None
-        serve = self.open_directly(opening)
-        if serve is None:
+        acceptance = self.open_directly(opening)
+        if acceptance is None:
             return None
         settings = self.settings
         wire = SocketWire(DirectLink(stream, id, stopping), stream.address, settings)
         wire.open_directly(
-            Reader(settings.max_message_bytes, settings.max_frames_per_second), self._switching(opening.accept)
+            Reader(settings.max_message_bytes, settings.max_frames_per_second), self._switching(opening, acceptance)
         )
-        return wire, serve
+        return wire, acceptance.serve
 
-    def _switching(self, accept: bytes) -> bytes:
+    def _switching(self, opening: Opening, acceptance: Acceptance) -> bytes:
         now = int(time())
         if now != self._common_at:  # in a burst of connections all of a second have the same
             lines = [b"%b: %b\r\n" % header for header in self.hypercorn.response_headers("h11")]
             self._common_at, self._common = now, b"".join(lines)
+        agreed = acceptance.subprotocol
         return (
-            b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: %b\r\nupgrade: WebSocket\r\n"
-            b"connection: Upgrade\r\n%b\r\n" % (accept, self._common)
+            b"HTTP/1.1 101 Switching Protocols\r\n%bsec-websocket-accept: %b\r\nupgrade: WebSocket\r\n"
+            b"connection: Upgrade\r\n%b\r\n"
+            % (
+                b"" if agreed is None else b"sec-websocket-protocol: %b\r\n" % agreed.encode(),
+                opening.accept,
+                self._common,
+            )
         )
 
 

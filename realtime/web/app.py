@@ -9,7 +9,7 @@ from quart_trio import QuartTrio
 
 from realtime.policy.opening import Opening
 from realtime.transport.asgi import WebsocketConnection
-from realtime.transport.direct import Serve
+from realtime.transport.direct import Acceptance
 from realtime.transport.event_stream import HTTPConnection
 from realtime.web import (
     dashboard,
@@ -60,7 +60,7 @@ class Application(QuartTrio):
     asgi_http_class = HTTPConnection
     asgi_websocket_class = WebsocketConnection
 
-    def open_directly(self, opening: Opening) -> Serve | None:
+    def open_directly(self, opening: Opening) -> Acceptance | None:
         """What serves a WebSocket that needs no request of Quart's; see `realtime.transport.direct`."""
         return direct.open_directly(self.extensions[KEY], opening)
 

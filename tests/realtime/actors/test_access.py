@@ -70,6 +70,31 @@ async def test_a_token_that_does_not_count_is_no_way_to_be_anonymous(tmp_path):
     assert access.statistics().refused == 2
 
 
+@pytest.mark.parametrize(
+    ("headers", "offered"),
+    [
+        ({}, []),
+        ({"authorization": f"bearer {ANN}"}, []),
+        ({}, ["realtime", f"realtime.bearer.{BOB}"]),
+        ({"authorization": "Basic YTpi"}, ["chat"]),
+    ],
+)
+async def test_without_a_hook_who_is_not_refused_is_recognised_at_once(tmp_path, headers, offered):
+    access = at(made(tmp_path), 0)
+    assert access.identify_at_once(headers, offered) == await access.identify(headers, offered)
+
+
+async def test_who_is_refused_or_for_the_hook_to_judge_is_not_recognised_at_once(tmp_path):
+    async def hook(headers):
+        raise AssertionError("nobody waits for it")
+
+    access = at(made(tmp_path), 2 * 86_400)
+    assert access.identify_at_once({"authorization": "Bearer wrong"}) is None
+    assert access.identify_at_once({"authorization": f"Bearer {BOB}"}) is None  # expired
+    assert access.statistics().refused == 0  # that is for `identify` to count
+    assert Access(Settings(), hook=hook).identify_at_once({}) is None
+
+
 # --- a hook --------------------------------------------------------------------------------------------------------
 
 

@@ -351,20 +351,30 @@ async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     return data
 
 
-def close_code(data: bytes) -> int:
-    """The code of the Close frame with which *data*, a server's frames, ends."""
-    while data:
+def whole_frames(data: bytes) -> list[tuple[int, bytes]]:
+    """Opcode and payload of each whole frame in *data*, a server's, of which the last may be cut off."""
+    found = []
+    while len(data) >= 2:
         length, start = data[1], 2
         if length == 126:
             length, start = int.from_bytes(data[2:4]), 4
         elif length == 127:
             length, start = int.from_bytes(data[2:10]), 10
-        opcode, payload = data[0] & 0x0F, data[start : start + length]
+        if len(data) < start + length:
+            break
+        found.append((data[0] & 0x0F, data[start : start + length]))
         data = data[start + length :]
-        if opcode == 0x8:
-            assert data == b"", "bytes after a Close frame"
-            return int.from_bytes(payload[:2]) if payload else 1005
-    raise AssertionError("no Close frame")
+    return found
+
+
+def close_code(data: bytes) -> int:
+    """The code of the Close frame with which *data*, a server's frames, ends."""
+    found = whole_frames(data)
+    opcodes = [opcode for opcode, _ in found]
+    assert 0x8 in opcodes, "no Close frame"
+    assert opcodes.index(0x8) == len(opcodes) - 1, "frames after a Close frame"
+    payload = found[-1][1]
+    return int.from_bytes(payload[:2]) if payload else 1005
 
 
 async def http(port: int, request_bytes: bytes) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 import trio
@@ -11,21 +10,10 @@ import trio.testing
 
 from realtime.actors.tasks import job
 from realtime.policy.access import Principal
-from realtime.sections import Auth, TopicRule
+from realtime.sections import TopicRule
 
-from ..in_process import CLOCK, OWN, closed, error_of, make_settings, receive, receive_until, running
-
-ANN = "ann-0123456789abcdef"
-BOB = "bob-0123456789abcdef"
-ADMIN = "correct horse battery staple"
-TOKENS = f"""
-[tokens.ann]
-token = "{ANN}"
-scopes = ["editors"]
-
-[tokens.bob]
-token = "{BOB}"
-"""
+from ..in_process import OWN, closed, error_of, make_settings, receive, receive_until, running
+from .tokens import ADMIN, ANN, BOB, TOKENS, settings_of
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -35,13 +23,6 @@ def bearer(token: str) -> dict[str, str]:
 def offering(token: str) -> dict[str, object]:
     """For a WebSocket, as a browser does it; Quart's client takes subprotocols and forgets them."""
     return {"scope_base": {"subprotocols": ["realtime", f"realtime.bearer.{token}"]}}
-
-
-def settings_of(tmp_path: Path, *, topics=None, server=None, **auth):
-    (tmp_path / "tokens.toml").write_text(TOKENS)
-    (tmp_path / "admin.token").write_text(ADMIN)
-    auth = {"tokens_file": tmp_path / "tokens.toml", "admin_token_file": tmp_path / "admin.token"} | auth
-    return make_settings(auth=Auth(**auth), topics=topics or {}, server=server, actors={"clock": CLOCK})
 
 
 def told_to_ask(answer) -> bool:

@@ -12,16 +12,19 @@ import attrs
 import pytest
 import trio
 
+from realtime.actors.progress import ProgressEmitter
+from realtime.actors.tasks import job
 from realtime.policy.opening import read_opening
-from realtime.sections import Auth
-from realtime.settings import Settings, TopicSettings
+from realtime.sections import TopicRule
+from realtime.settings import Settings
 from realtime.transport import open_listener
 from realtime.transport.direct import DirectOpener
 from realtime.tree import System, build
 from realtime.web.app import create_app
 
 from ..in_process import make_settings
-from ..transport.harness import close_code, connect, masked, read_all, reset, until, upgrade
+from ..transport.harness import close_code, connect, masked, read_all, reset, until, upgrade, whole_frames
+from .tokens import ADMIN, ANN, BOB, settings_of
 
 PING = masked(1, b'{"type":"ping","timestamp":"t"}')
 BYE = masked(8, (1000).to_bytes(2) + b"bye")
@@ -113,6 +116,13 @@ PLAIN = {
     "names in other letters": upgrade("/ws/mine").replace(b"Upgrade: websocket", b"uPGRADE: WebSocket"),
     "no keep-alive": upgrade("/ws/mine").replace(b"keep-alive, Upgrade", b"upgrade"),
     "a token that nobody reads": upgrade("/ws/mine", "Authorization: Bearer x"),
+    "subprotocols without ours": upgrade("/ws/mine", "Sec-WebSocket-Protocol: chat, bearer"),
+    "subprotocols with ours": upgrade("/ws/mine", "Sec-WebSocket-Protocol: chat, realtime, realtime.bearer.x"),
+    "a query of no meaning": upgrade("/ws/mine?a=b&epoch=e&offset=x"),
+    "an empty query": upgrade("/ws/events?"),
+    "a position": upgrade("/ws/events?epoch=e&offset=3"),
+    "half a position": upgrade("/ws/events?epoch=e"),
+    "a position of the tree": upgrade("/ws/supervisors?offset=3&epoch=e"),
 }
 
 OTHER = {
@@ -125,10 +135,16 @@ OTHER = {
     "another host": upgrade("/ws/mine").replace(b"Host: localhost", b"Host: elsewhere.example"),
     "no host": upgrade("/ws/mine").replace(b"Host: localhost\r\n", b""),
     "two hosts": upgrade("/ws/mine", "Host: localhost"),
-    "a subprotocol": upgrade("/ws/mine", "Sec-WebSocket-Protocol: chat, bearer"),
-    "a query": upgrade("/ws/mine?a=b"),
-    "a query that is none": upgrade("/ws/events?epoch=e&offset=x"),
-    "a position": upgrade("/ws/events?epoch=e&offset=3"),
+    "subprotocols in several lines": upgrade("/ws/mine", "Sec-WebSocket-Protocol: a", "Sec-WebSocket-Protocol: b"),
+    "subprotocols close together": upgrade("/ws/mine", "Sec-WebSocket-Protocol: a,realtime"),
+    "a subprotocol that is none": upgrade("/ws/mine", "Sec-WebSocket-Protocol: a b"),
+    "no subprotocol behind a comma": upgrade("/ws/mine", "Sec-WebSocket-Protocol: realtime, "),
+    "a position that is none": upgrade("/ws/events?epoch=e&offset=x"),
+    "two positions": upgrade("/ws/events?epoch=e&offset=3&offset=4"),
+    "a parameter without a value": upgrade("/ws/events?epoch"),
+    "a query with percent-encoding": upgrade("/ws/events?epoch=%65&offset=3"),
+    "a second question mark": upgrade("/ws/events?epoch=e?&offset=3"),
+    "a trace": upgrade("/ws/mine", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     "percent-encoding": upgrade("/ws/m%69ne"),
     "percent-encoding of what is no id": upgrade("/ws/m%20ne"),
     "other letters than ASCII": upgrade("/ws/m\xfcne"),
@@ -158,11 +174,11 @@ OTHER = {
 }
 
 
-async def both_ways(*pieces: bytes) -> tuple[bytes, int]:
+async def both_ways(*pieces: bytes, settings: Settings | None = None) -> tuple[bytes, int]:
     """What is answered, which has to be the same both ways; and how often it was done directly."""
     answers = []
     for directly in (True, False):
-        async with serving(directly=directly) as world:
+        async with serving(directly=directly, settings=settings) as world:
             answers.append(normal(await converse(world, *pieces)))
             if directly:
                 direct = world.direct
@@ -208,16 +224,105 @@ async def test_frames_right_behind_the_answer_are_heard() -> None:
         await until(lambda: not world.system.hub.connections)
 
 
-async def test_with_something_to_sign_in_with_the_application_decides(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("secret-token-of-the-admin")
-    settings = make_settings(auth=Auth(admin_token_file=tmp_path / "token"))
-    async with serving(settings=settings) as world:
-        assert (await converse(world, PLAIN["a session"])).startswith(b"HTTP/1.1 101")
+RECOGNISED = {
+    "nobody": (),
+    "a header": (f"Authorization: Bearer {ANN}",),
+    "a subprotocol": (f"Sec-WebSocket-Protocol: realtime, realtime.bearer.{ANN}",),
+    "a subprotocol with what it cannot hold": (
+        f"Sec-WebSocket-Protocol: realtime, realtime.bearer.{ADMIN.replace(' ', '%20')}",
+    ),
+    "another scheme": ("Authorization: Basic YTpi",),
+}
+
+
+@pytest.mark.parametrize("name", RECOGNISED)
+async def test_who_is_recognised_at_once_is_served_directly_in_their_name(tmp_path: Path, name: str) -> None:
+    settings = settings_of(tmp_path)
+    answer, direct = await both_ways(upgrade("/ws/supervisors", *RECOGNISED[name]), settings=settings)
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert (b"sec-websocket-protocol: realtime\r\n" in answer) == ("a subprotocol" in name)
+    assert direct == 1
+
+
+async def test_a_connection_opened_directly_is_its_principals_and_ends_with_the_token(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, topics={"clock": TopicRule(subscribe="editors")})
+    async with serving(settings=settings) as world, await connect(world.port) as stream:
+        await stream.send_all(upgrade("/ws/mine", *RECOGNISED["a subprotocol"]))
+        answer = await stream.receive_some()
+        while b'"topic":"clock"' not in answer:  # which only editors may have
+            answer += await stream.receive_some()
+        (connection,) = world.system.hub.connections
+        assert connection.principal.name == "ann"
+        assert world.direct == 1
+        (tmp_path / "tokens.toml").write_text("")
+        answer = await read_until_close(stream, answer)
+        assert close_code(answer.partition(b"\r\n\r\n")[2]) == 4401
+
+
+REFUSED = {
+    "a wrong token": ("/ws/mine", ("Authorization: Bearer wrong-0123456789abc",), 4401),
+    "nobody, where that is not enough": ("/ws/events", (), 4401),
+    "one without the scope": ("/ws/events", (f"Authorization: Bearer {BOB}",), 4403),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_who_is_to_be_refused_is_refused_by_the_application(tmp_path: Path, name: str) -> None:
+    path, headers, code = REFUSED[name]
+    async with serving(settings=settings_of(tmp_path, topics={"events": TopicRule(subscribe="editors")})) as world:
+        async with await connect(world.port) as stream:
+            await stream.send_all(upgrade(path, *headers))
+            answer = await read_until_close(stream)
+        assert answer.startswith(b"HTTP/1.1 101")
+        assert close_code(answer.partition(b"\r\n\r\n")[2]) == code
         assert world.direct == 0
 
 
+async def test_connections_of_one_principal_are_counted_and_one_too_many_is_refused(tmp_path: Path) -> None:
+    async with serving(settings=settings_of(tmp_path, max_inbound_per_second=1)) as world:
+        codes = []
+        for _ in range(5):
+            async with await connect(world.port) as stream:
+                await stream.send_all(upgrade("/ws/events", *RECOGNISED["a header"]))
+                answer = await stream.receive_some()
+                if b"subscribed" not in answer:
+                    answer = await read_until_close(stream, answer)
+                    codes.append(close_code(answer.partition(b"\r\n\r\n")[2]))
+        assert 4429 in codes
+        assert world.direct + len(codes) == 5
+
+
+async def test_a_task_that_runs_is_followed_directly_and_one_of_long_ago_is_not() -> None:
+    gate = trio.Event()
+
+    @job("wait")
+    async def wait(progress: ProgressEmitter) -> None:
+        progress.update("waiting", 50.0)
+        await gate.wait()
+
+    async with serving() as world:
+        tasks = world.system.backend.tasks
+        tasks.register(wait)
+        record = await tasks.start("wait")
+        request = upgrade(f"/ws/tasks/{record.task_id}")
+        async with await connect(world.port) as stream:
+            await stream.send_all(request)
+            answer = b""
+            while b'"waiting"' not in answer:
+                answer += await stream.receive_some()
+            gate.set()
+            answer = await read_until_close(stream, answer)
+        assert b'"completed"' in answer
+        assert world.direct == 1
+        async with await connect(world.port) as stream:
+            await stream.send_all(upgrade("/ws/tasks/0123"))
+            answer = await read_until_close(stream)
+        assert close_code(answer.partition(b"\r\n\r\n")[2]) == 4404
+        assert world.direct == 1
+
+
 async def test_a_topic_that_not_everybody_may_have_is_refused_by_the_application() -> None:
-    settings = make_settings(topics={"events": TopicSettings(subscribe="staff")})
+    settings = make_settings(topics={"events": TopicRule(subscribe="staff")})
     async with serving(settings=settings) as world:
         async with await connect(world.port) as stream:
             await stream.send_all(PLAIN["events"])
@@ -227,9 +332,9 @@ async def test_a_topic_that_not_everybody_may_have_is_refused_by_the_application
         assert world.direct == 0
 
 
-async def read_until_close(stream: trio.SocketStream) -> bytes:
-    answer = b""
-    while b"\x88" not in answer.partition(b"\r\n\r\n")[2]:
+async def read_until_close(stream: trio.SocketStream, answer: bytes = b"") -> bytes:
+    """*answer*, and what follows it up to a Close frame, the answer to the handshake included."""
+    while 0x8 not in [opcode for opcode, _ in whole_frames(answer.partition(b"\r\n\r\n")[2])]:
         answer += await stream.receive_some()
     return answer
 
