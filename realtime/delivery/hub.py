@@ -1,4 +1,4 @@
-"""Topics and their subscribers, and the flusher that brings the one to the other.
+"""What is published on topics, who subscribes to them, and the flusher that brings the one to the other.
 
 Publishing numbers a message, encodes it once and wakes the flusher, the hub's one task. Per tick, not per
 message, it joins all that is pending on a topic, and writes it at once to each subscriber that has nothing
@@ -10,20 +10,20 @@ incarnation carries on where the last one stopped.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 import trio
 
 from realtime import messages
-from realtime.delivery.catalogue import Catalogue, FamilyStatistics
+from realtime.delivery.catalogue import Catalogue
 from realtime.delivery.connection import Connection
+from realtime.delivery.directory import Directory
 from realtime.delivery.errors import TooManyTopics
 from realtime.delivery.outbox import MAX_BYTES
 from realtime.delivery.registry import Registry
-from realtime.delivery.topics import Delivered, Subscription, Topic, TopicStatistics
+from realtime.delivery.topics import Delivered, Subscription, Topic
 from realtime.delivery.wakeup import Wakeup
 from realtime.messages import CloseCode
 from realtime.policy import limits
@@ -56,7 +56,7 @@ class HubStatistics:
     """Messages that the flusher has not taken up yet."""
 
 
-class Hub(Registry):
+class Hub(Registry, Directory):
     """Who listens to what. All methods belong to the loop's thread; only those marked async ever block.
 
     Args:
@@ -71,9 +71,9 @@ class Hub(Registry):
         history_bytes: int = MAX_BYTES,
         epoch: str | None = None,
     ) -> None:
-        super().__init__()
+        Registry.__init__(self)
         epoch = secrets.token_hex(4) if epoch is None else epoch
-        self._catalogue = Catalogue(topic_settings, epoch, history_bytes=history_bytes, counts=self.counts)
+        Directory.__init__(self, Catalogue(topic_settings, epoch, history_bytes=history_bytes, counts=self.counts))
         self._max_topics = max_topics_per_connection
         # Topics with something on its way, in the order in which the flusher serves them.
         self._unfinished: dict[Topic, None] = {}
@@ -82,112 +82,10 @@ class Hub(Registry):
         self._published = 0
         self._deliveries = 0
         self._written = 0
-        self._noted: list[str] | None = None
         #: Called with each subscription to a topic with presence, right behind its confirmation, and with each that
         #: has ended; must neither block nor raise.
         self.on_subscribe: list[Callable[[Connection, Subscription], object]] = []
         self.on_leave: list[Callable[[Connection, str], object]] = []
-
-    # --- topics ---
-
-    def declare(self, name: str, *, retain: bool = False) -> None:
-        """Make a topic known, or with a ``*`` at the end of *name* all that begin so. See `Catalogue.declare`."""
-        self._catalogue.declare(name, retain=retain)
-        if self._noted is not None:
-            self._noted.append(name)
-
-    def declared(self) -> frozenset[str]:
-        """What has been declared and not retracted: names, and prefixes with their ``*``."""
-        return self._catalogue.declared()
-
-    @contextmanager
-    def noting(self) -> Iterator[list[str]]:
-        """The names that are declared within the block, in which nothing may wait; known or not before."""
-        outer, self._noted = self._noted, []
-        try:
-            yield self._noted
-        finally:
-            self._noted = outer
-
-    def knows(self, name: str) -> bool:
-        """Whether a topic of this very *name* exists now."""
-        return self._catalogue.find(name) is not None
-
-    def retract(self, name: str) -> None:
-        """The owner of *name* publishes no more: the topic goes when its last subscriber has left.
-
-        With a ``*`` at the end, no more topics that begin so come into being.
-        """
-        self._catalogue.retract(name)
-
-    def flush(self, name: str) -> None:
-        """Hand on what is pending on *name*, here and now: what a subscriber is sent after this comes after it."""
-        topic = self._catalogue.find(name)
-        if topic is not None:
-            self._flush(topic)
-
-    def forget(self, name: str) -> None:
-        """Do not send what was published on *name* so far to later subscribers: it is no longer the state."""
-        topic = self._catalogue.find(name)
-        if topic is not None:
-            topic.retained.clear()
-
-    def set_topic_position(self, name: str, epoch: str, offset: int) -> None:
-        """Let *name* count on from *offset* of *epoch*, as the store has it.
-
-        Whoever subscribes already gets another confirmation if the epoch is not the one it was told.
-
-        Raises:
-          UnknownTopic: it was not declared.
-          ValueError: *offset* is behind what was published in this epoch.
-        """
-        topic = self._catalogue.known(name)
-        self._flush(topic)
-        topic.move(epoch, offset)
-
-    def recall(self, name: str, type: str, data: object, offset: int) -> bool:
-        """Put a message of before this process into the history of *name*; the latest first, without holes.
-
-        Returns whether it was taken: False if there is no room, or it is not the one before the oldest kept.
-
-        Raises:
-          UnknownTopic: it was not declared.
-          TypeError: *data* has no JSON form.
-        """
-        return self._catalogue.known(name).recall(type, data, offset)
-
-    def oldest(self, name: str) -> tuple[int, int]:
-        """How far back the history of *name* reaches: the offset of its oldest message, and room for how many more.
-
-        An empty one begins behind the topic's present offset; one that keeps nothing has no room.
-
-        Raises:
-          UnknownTopic: it was not declared.
-        """
-        topic = self._catalogue.known(name)
-        if topic.history is None:
-            return topic.offset + 1, 0
-        return topic.history.first or topic.offset + 1, topic.history.room
-
-    def position(self, name: str) -> Cursor | None:
-        """Where *name* stands: its epoch, and the offset of its last message; None if it does not exist now."""
-        topic = self._catalogue.find(name)
-        return None if topic is None else Cursor(topic.epoch, topic.offset)
-
-    def wanted(self, name: str) -> bool:
-        """Whether what is published on *name* reaches anybody, now or when they come back."""
-        topic = self._catalogue.find(name)
-        return topic is not None and (bool(topic.subscribers) or topic.retains or topic.history is not None)
-
-    def check(self, name: str) -> None:
-        """Whether *name* may be subscribed to.
-
-        Raises:
-          UnknownTopic: it was not declared.
-        """
-        state = self._catalogue.find(name)
-        if state is None or not state.kept:
-            self._catalogue.check(name)
 
     # --- publishing ---
 
@@ -246,6 +144,19 @@ class Hub(Registry):
                     connection.close(CloseCode.TOO_SLOW, "too slow")
         return offset
 
+    def set_topic_position(self, name: str, epoch: str, offset: int) -> None:
+        """Let *name* count on from *offset* of *epoch*, as the store has it.
+
+        Whoever subscribes already gets another confirmation if the epoch is not the one it was told.
+
+        Raises:
+          UnknownTopic: it was not declared.
+          ValueError: *offset* is behind what was published in this epoch.
+        """
+        topic = self._catalogue.known(name)
+        self._flush(topic)
+        topic.move(epoch, offset)
+
     def _publish(
         self, topic: Topic, type: str, data: object, key: str | None, offset: int | None, *, patient: bool
     ) -> None:
@@ -284,6 +195,12 @@ class Hub(Registry):
             if steps >= STEPS_PER_CHECKPOINT:
                 await trio.lowlevel.checkpoint()
                 steps = 0
+
+    def flush(self, name: str) -> None:
+        """Hand on what is pending on *name*, here and now: what a subscriber is sent after this comes after it."""
+        topic = self._catalogue.find(name)
+        if topic is not None:
+            self._flush(topic)
 
     def _deliver(self, topic: Topic, max_work: int | None) -> int:
         """Carry on with *topic*; what is left of it takes its turn behind the others. Returns the work it was."""
@@ -348,28 +265,6 @@ class Hub(Registry):
         connection.reply(messages.unsubscribed(topic, code, message or f"{topic} is no longer sent"))
         return True
 
-    def subscribers(self, topic: str) -> int:
-        """How many connections subscribe to *topic*."""
-        return len(self.listeners(topic))
-
-    def listeners(self, topic: str) -> Collection[Connection]:
-        """The connections that subscribe to *topic*; a live view, not to be kept."""
-        state = self._catalogue.find(topic)
-        return () if state is None else state.subscribers.keys()
-
-    def offset(self, topic: str) -> int:
-        """The offset of the last message of *topic*; 0 if it does not exist now."""
-        state = self._catalogue.find(topic)
-        return 0 if state is None else state.offset
-
-    async def wait_for_subscriber(self, topic: str) -> None:
-        """Wait until *topic*, declared by its own name, has a subscriber. Always a checkpoint.
-
-        Raises:
-          UnknownTopic: it was not declared.
-        """
-        await self._catalogue.known(topic).wait_for_subscriber()
-
     def drop(self, connection: Connection) -> None:
         """Count *connection* out and end its subscriptions; again does no harm."""
         for name in list(connection.topics):
@@ -391,20 +286,12 @@ class Hub(Registry):
             pending=sum(len(topic.pending) for topic in topics),
         )
 
-    def topics(self) -> list[TopicStatistics]:
-        """A frozen snapshot of each topic, by name."""
-        return [topic.statistics() for topic in sorted(self._catalogue.topics(), key=lambda topic: topic.name)]
-
     def _enter(self, connection: Connection, topic: Topic, since: Cursor | None) -> Subscription:
         subscription = topic.subscribe(connection, since)
         if topic.settings.presence:
             for told in self.on_subscribe:
                 told(connection, subscription)
         return subscription
-
-    def families(self) -> list[FamilyStatistics]:
-        """Sums over the topics that go by one name, as ``session/*``; those that are gone count too."""
-        return self._catalogue.families()
 
     def _leave(self, connection: Connection, topic: Topic) -> None:
         topic.leave(connection)
