@@ -232,6 +232,13 @@ def at_least(bound: float) -> Validator:
     return check
 
 
+def positive_seconds(name: str, seconds: float) -> float:
+    """*seconds*, which have to be a finite number above 0; ValueError calls them *name*."""
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ValueError(f"{name} must be a number of seconds greater than 0, got {seconds!r}")
+    return seconds
+
+
 def each(check: Callable[[str], str | None]) -> Validator:
     """A validator for lists of strings: *check* returns what is wrong with one of them, or None."""
 

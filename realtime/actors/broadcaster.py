@@ -8,7 +8,6 @@ something sets off.
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable
 from typing import Final, Self, TypeVar
 
@@ -17,6 +16,7 @@ import structlog
 import trio
 
 from realtime.delivery.hub import Hub
+from realtime.fields import positive_seconds
 from realtime.policy.cadence import next_tick
 from realtime.policy.significance import Significant, changed
 from supervisors import Backoff
@@ -187,7 +187,7 @@ class SamplingBroadcaster(Broadcaster):
         self, hub: Hub, *, topic: str, type: str, interval: float, significant: Significant | None = None
     ) -> None:
         super().__init__(hub, topic=topic, type=type, significant=significant)
-        self.interval = positive("interval", interval)
+        self.interval = positive_seconds("interval", interval)
 
     @abc.abstractmethod
     async def sample(self) -> object:
@@ -220,10 +220,3 @@ class PeriodicBroadcaster(SamplingBroadcaster):
             self._skipped += tick.missed
             due = tick.due
             await trio.sleep_until(due)
-
-
-def positive(name: str, seconds: float) -> float:
-    """*seconds*, which have to be a finite number above 0; ValueError calls them *name*."""
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise ValueError(f"{name} must be a number of seconds greater than 0, got {seconds!r}")
-    return seconds

@@ -19,9 +19,10 @@ from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 import attrs
 
-from realtime.actors.broadcaster import RESTART, Broadcaster, PeriodicBroadcaster, SamplingBroadcaster, positive
+from realtime.actors.broadcaster import RESTART, Broadcaster, PeriodicBroadcaster, SamplingBroadcaster
 from realtime.actors.driven import CHECK, EventDrivenBroadcaster, HybridBroadcaster
 from realtime.delivery.hub import Hub
+from realtime.fields import positive_seconds
 from realtime.messages import TOPIC_GRAMMAR, is_topic
 from realtime.policy.significance import Significant
 from supervisors import ChildSpec
@@ -133,7 +134,7 @@ def periodic(
     Raises:
       ValueError, TypeError: *every* is no time, *topic* no topic's name; the function wants arguments.
     """
-    arguments = {"type": type, "interval": positive("every", every), "significant": significant}
+    arguments = {"type": type, "interval": positive_seconds("every", every), "significant": significant}
     settings = {"only_if_changed": only_if_changed, "only_while_listened_to": only_while_listened_to}
     return _declare(_Periodic, topic, retain, arguments, settings, parameters=0)
 
@@ -180,7 +181,7 @@ def hybrid(
     Raises:
       ValueError, TypeError: as `periodic`.
     """
-    arguments = {"type": type, "interval": positive("every", every), "significant": significant}
+    arguments = {"type": type, "interval": positive_seconds("every", every), "significant": significant}
     settings = {"only_while_listened_to": only_while_listened_to}
     return _declare(_Hybrid, topic, retain, arguments, settings, parameters=0)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
 
 from realtime.actors.parameters import arguments
+from realtime.fields import positive_seconds
 
 TIMEOUT: Final = 3600.0
 """Seconds that a job may take which says nothing else."""
@@ -54,8 +54,7 @@ def job(name: str, *, timeout: float = TIMEOUT) -> Callable[[Callable[..., Any]]
     Raises:
       ValueError: *name* or *timeout* is none, or the function takes no progress emitter.
     """
-    if not (timeout > 0 and math.isfinite(timeout)):
-        raise ValueError(f"timeout must be a number of seconds greater than 0, got {timeout!r}")
+    positive_seconds("timeout", timeout)
 
     def make(function: Callable[..., Any]) -> Job:
         if not inspect.signature(function).parameters:

@@ -8,7 +8,6 @@ have several calls under way, whose answers come as they are ready.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ import trio
 from realtime import messages
 from realtime.actors.parameters import arguments
 from realtime.delivery.connection import Connection
-from realtime.fields import BadField, nearest, shown
+from realtime.fields import BadField, nearest, positive_seconds, shown
 from realtime.messages import Call
 from realtime.policy.access import Principal
 
@@ -91,8 +90,7 @@ def method(name: str, *, timeout: float = TIMEOUT) -> Callable[[Callable[..., Co
     Raises:
       ValueError: *name* or *timeout* is none, or the function is not async, or takes no caller.
     """
-    if not (timeout > 0 and math.isfinite(timeout)):
-        raise ValueError(f"timeout must be a number of seconds greater than 0, got {timeout!r}")
+    positive_seconds("timeout", timeout)
 
     def make(function: Callable[..., Coroutine[Any, Any, Any]]) -> Method:
         if not inspect.iscoroutinefunction(function):

@@ -21,6 +21,7 @@ from realtime.fields import (
     decode_object,
     each,
     greater_than,
+    positive_seconds,
     shown,
 )
 
@@ -173,6 +174,16 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+
+
+def test_positive_seconds_are_returned() -> None:
+    assert positive_seconds("every", 0.5) == 0.5
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf")])
+def test_seconds_that_are_not_positive_are_named(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"^every must be a number of seconds greater than 0, got"):
+        positive_seconds("every", bad)
 
 
 @given(st.dictionaries(st.sampled_from([*attrs.fields_dict(Sample), "other"]) | st.text(), json_values))
