@@ -280,18 +280,17 @@ class _Reader:
 
     def jobs(self) -> dict[str, JobSettings | None]:
         """``[jobs.<name>]``."""
-        made = {}
-        for name, table in self._named("jobs").items():
-            self._check_id("jobs", name)
-            made[name] = self._build(f"jobs.{name}", JobSettings, table)
-        return made
+        return self._each("jobs", JobSettings)
 
     def webhooks(self) -> dict[str, WebhookSettings | None]:
         """``[webhooks.<name>]``."""
+        return self._each("webhooks", WebhookSettings)
+
+    def _each(self, section: str, cls: type[T]) -> dict[str, T | None]:
         made = {}
-        for name, table in self._named("webhooks").items():
-            self._check_id("webhooks", name)
-            made[name] = self._build(f"webhooks.{name}", WebhookSettings, table)
+        for name, table in self._named(section).items():
+            self._check_id(section, name)
+            made[name] = self._build(f"{section}.{name}", cls, table)
         return made
 
     def _check_rule(self, name: str, rule: TopicRule) -> None:
