@@ -18,6 +18,7 @@ from realtime.web.described import Answer, described
 from realtime.web.errors import SOON, ApiError, json_response
 from realtime.web.feed import TOPIC as SUPERVISORS
 from realtime.web.nodes import node_to_wire
+from realtime.web.stream_shapes import NODE
 from supervisors import (
     ChildNotRunning,
     ChildRestarting,
@@ -32,19 +33,7 @@ from supervisors import (
 blueprint = Blueprint("status", __name__)
 logger = structlog.get_logger("realtime.operator")
 
-EXAMPLE: Final = {
-    "id": "clock",
-    "path": "broadcasters/clock",
-    "kind": "worker",
-    "state": "running",
-    "health": "ok",
-    "reasons": [],
-    "generation": 2,
-    "restarts": 1,
-    "stats": {"interval_s": 1.0},
-    "restart": "permanent",
-    "uptime_s": 12.5,
-}
+EXAMPLE: Final = {**NODE, "stats": {"interval_s": 1.0}, "restart": "permanent", "uptime_s": 12.5}
 _PATH: Final = {"path": ("its path in the tree, without the root's id; slashes as they are", "broadcasters/clock")}
 _OPERATED: Final = Answer(
     shapes.Operation, {"path": "broadcasters/clock", "action": "restart"}, "It is about to be done."

@@ -148,14 +148,9 @@ class Progress:
 
 
 @attrs.frozen
-class TaskEnd:
+class TaskEnd(TaskProgress):
     """How a task ended, with its error or its result, if there is one, and how far it was."""
 
-    task_id: str
-    stage: str | None
-    percent: Annotated[float, Meta(ge=0, le=100)] | None
-    message: str | None
-    extra: dict[str, Any]
     error: shapes.TaskFailure | UnsetType = UNSET
     result: Any = UNSET
 
@@ -281,7 +276,7 @@ SESSION: Final = (
 )
 """What a session may be sent, whatever it subscribes to."""
 
-_NODE: Final = {
+NODE: Final = {
     "id": "clock",
     "path": "broadcasters/clock",
     "kind": "worker",
@@ -292,6 +287,7 @@ _NODE: Final = {
     "restarts": 1,
     "stats": {},
 }
+"""A node of the tree, for examples."""
 _NOW: Final = "2026-01-01T00:00:00.000Z"
 _FAR: Final = {"task_id": "t1", "stage": "hashing", "percent": 42.5, "message": "photos/0017.jpg", "extra": {}}
 
@@ -314,12 +310,12 @@ EXAMPLES: Final[Mapping[type, Mapping[str, Any]]] = {
     },
     TimeUpdate: {"type": "time_update", "topic": "clock", "offset": 7, "data": {"date": _NOW}},
     Snapshot: {"type": "snapshot", "topic": "system", "offset": 3, "data": {"cpu_percent": 12.5}},
-    TreeSnapshot: {"type": "snapshot", "topic": "supervisors", "offset": 8, "data": _NODE},
+    TreeSnapshot: {"type": "snapshot", "topic": "supervisors", "offset": 8, "data": NODE},
     SupervisorEvent: {
         "type": "supervisor_event",
         "topic": "supervisors",
         "offset": 9,
-        "data": {"event": "restarted", "path": "broadcasters/clock", "node": _NODE},
+        "data": {"event": "restarted", "path": "broadcasters/clock", "node": NODE},
     },
     QueueUpdate: {"type": "queue_update", "topic": "queue", "offset": 3, "data": {"queue_id": "q1", "status": "done"}},
     Published: {"type": "weather_update", "topic": "weather", "offset": 3, "data": {"celsius": 21.5}},
