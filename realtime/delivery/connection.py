@@ -1,10 +1,11 @@
 """One open WebSocket: who reads it, who writes it, and how it ends.
 
 There are two parts: the reader, which hands each message of the client's to a handler, and the send actor,
-which drains the outbox into the wire. The reader is whoever calls `Connection.run`. The send actor is a task
-of the connection nursery as long as there is something to send; while there is not, an open connection has no
-other task than its reader. Whichever comes to its end first ends the other. Only then, with nobody reading or
-writing any more, comes the closing handshake, and after it the socket is gone, whatever happened.
+which drains the outbox into the wire (`realtime.delivery.sender`). The reader is whoever calls
+`Connection.run`. The send actor is a task of the connection nursery as long as there is something to send;
+while there is not, an open connection has no other task than its reader. Whichever comes to its end first
+ends the other. Only then, with nobody reading or writing any more, comes the closing handshake, and after it
+the socket is gone, whatever happened.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ import contextlib
 import math
 import random
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import attrs
 import structlog
@@ -22,29 +22,23 @@ import trio
 
 from realtime import messages
 from realtime.delivery import frames
-from realtime.delivery.counts import Counts
+from realtime.delivery.ending import (
+    ABORT_SECONDS,
+    ANSWER_SECONDS,
+    FLUSH_SECONDS,
+    LAST_WORD_SECONDS,
+    NO_CODE,
+    VANISHED,
+    Closed,
+)
 from realtime.delivery.frames import Frame
 from realtime.delivery.outbox import ABORTING, Outbox
 from realtime.delivery.refusals import Refusals
-from realtime.delivery.wire import DIRECT_BYTES, PeerClosed, PeerMisbehaved, Wire, WriteStalled
+from realtime.delivery.sender import Sender
+from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire
 from realtime.messages import CloseCode
 from realtime.policy import closing, limits
 from realtime.policy.access import ANONYMOUS, Principal
-
-# Seconds for what waits before an orderly close: a minute's figures on a slow line, and half of a drain at
-# most.
-FLUSH_SECONDS: Final = 5.0
-# Seconds for the write under way before an aborting close: 64 KiB at 32 KiB/s. Who needs longer is cut off.
-ABORT_SECONDS: Final = 2.0
-# Seconds for the closing handshake: several round trips to anywhere. The wire may give up earlier.
-ANSWER_SECONDS: Final = 2.0
-# The same for a connection that is cancelled from outside: its stop is overdue already, so it gets one round
-# trip.
-LAST_WORD_SECONDS: Final = 0.5
-
-# RFC 6455 section 7.1.5: what a close is called that came without a code, or not at all.
-_NO_CODE: Final = 1005
-_VANISHED: Final = 1006
 
 # Half a KiB less than to bind once more what is bound.
 _BOUND: Final = contextlib.nullcontext()
@@ -53,16 +47,6 @@ Handler = Callable[[str | bytes], Awaitable[None] | None]
 """What is done about one message of the client's; waited for if it returns something to wait for."""
 
 logger = structlog.get_logger("realtime.delivery")
-
-
-@attrs.frozen
-class Closed:
-    """How a connection ended: the code and reason that were sent or received, and by which side."""
-
-    code: int
-    reason: str
-    by: Literal["server", "client", "nobody"]
-    """``nobody``: the peer vanished without a Close frame, which is code 1006."""
 
 
 @attrs.frozen
@@ -81,36 +65,21 @@ class ConnectionStatistics:
     connected_s: float
 
 
-class Connection:
+class Connection(Sender):
     """A client, its outbox and its wire. Made once the opening handshake is over; `run` is its life."""
 
     __slots__ = (
         "_bad",
-        "_broken",
         "_draining",
         "_inbound",
-        "_nursery",
-        "_pinged_at",
-        "_pings",
-        "_reading",
-        "_sending",
-        "_waiting_since",
-        "_writing",
         "address",
-        "closed",
         "connected_at",
-        "counts",
-        "direct",
-        "direct_deflated",
         "heartbeat_message",
-        "id",
         "number",
-        "outbox",
         "principal",
         "refusals",
         "session",
         "topics",
-        "wire",
     )
 
     def __init__(
@@ -125,40 +94,20 @@ class Connection:
         principal: Principal = ANONYMOUS,
         refusals: Refusals | None = None,
     ) -> None:
-        self.id = id
-        self.wire = wire
+        super().__init__(id, wire, Outbox() if outbox is None else outbox)
         self.session = session
         self.principal = principal
         self.refusals = refusals
         self.address = wire.address
-        self.outbox = Outbox() if outbox is None else outbox
         self.heartbeat_message = heartbeat_message
         self.connected_at = trio.current_time()
         #: Its place among all connections of the hub, in the order of registration; 0 before that.
         self.number = 0
         #: Names of the topics that it is subscribed to, in that order; kept by the hub.
         self.topics: dict[str, None] = {}
-        #: How it ended; None while it is open.
-        self.closed: Closed | None = None
         self._bad = limits.bad_messages()
         self._inbound = limits.inbound(max_inbound_per_second)
-        self._nursery: trio.Nursery | None = None
-        # Whether the reader listens, and whether the send actor is a task.
-        self._reading = self._sending = False
-        # Whether a write is under way, or never came to its end.
-        self._writing = False
-        self._broken = False
         self._draining = False
-        #: What writes whole frames to the socket at once, as `Wire.writer`, while that is their place in the order:
-        #: nothing waits in the outbox and the send actor rests. Else None. `direct_deflated` is for the compressed
-        #: form of frames, and of the two that one is set which the wire wants.
-        self.direct: Callable[[bytes], int] | None = None
-        self.direct_deflated: Callable[[bytes], int] | None = None
-        #: Where the hub counts what its connections do; None before it knows of this one.
-        self.counts: Counts | None = None
-        self._waiting_since: float | None = None
-        self._pinged_at = -math.inf
-        self._pings = 0
 
     # --- its life ---
 
@@ -228,90 +177,9 @@ class Connection:
             self.close(CloseCode.HANDLER_FAILED, "internal error")
             raise
 
-    def _write_first(self) -> None:
-        """Write what waits from before the beginning, without the send actor if the socket takes it at once."""
-        outbox = self.outbox
-        writer = None if self.wire.deflates or outbox.closing is not None else self.wire.writer()
-        # As much as is written in one call anyway: of more, the rest could not be told from what waits behind it.
-        if writer is None or outbox.ping_waits or not 0 < outbox.waiting_bytes <= min(DIRECT_BYTES, outbox.max_bytes):
-            return
-        data = b"".join([frame.data for frame in outbox.receive_nowait()])
-        taken = self._write_at_once(writer, data)
-        if taken < len(data):
-            self.owe(frames.rest(data[taken:]))
-
-    def _write_at_once(self, write: Callable[[bytes], int], data: bytes) -> int:
-        """Write *data*, whole frames, as what comes next; return how many bytes of it were taken."""
-        try:
-            taken = write(data)
-        except OSError:  # nothing now, or never again: the send actor will find out
-            return 0
-        if self.counts is not None:
-            self.counts.written_bytes += taken
-        return taken
-
-    def _rest(self) -> None:
-        """Do without the send actor until something has to wait; what does not have to may be written directly."""
-        if self._waiting_since is not None and self.counts is not None:
-            self.counts.queued.observe(trio.current_time() - self._waiting_since)
-        if self.outbox.max_bytes >= DIRECT_BYTES:
-            writer = self.wire.writer()
-            if self.wire.deflates:
-                self.direct_deflated = writer
-            else:
-                self.direct = writer
-        self.outbox.rest(self._start_writing)
-
-    def _start_writing(self) -> None:
-        """There is something to send: let the send actor begin, unless the reader has seen the end of it all."""
-        self.direct = self.direct_deflated = None
-        self._waiting_since = trio.current_time()
-        if self._reading and self._nursery is not None:
-            self._sending = True
-            # In the reader's context, not in that of the task that happened to have something to say.
-            context = self._nursery.parent_task.context.copy()
-            context.run(partial(self._nursery.start_soon, self._send_actor, name=f"send actor of {self.id}"))
-
-    async def _send_actor(self) -> None:
-        """Write until nothing is left; if nothing can follow, end the reader."""
-        try:
-            done = await self._write()
-        finally:
-            self._sending = False
-        if done and self._reading and self.outbox.closing is None:
-            self._rest()
-        elif self._nursery is not None:
-            self._nursery.cancel_scope.cancel(reason="the send actor ended")
-
-    async def _write(self) -> bool:
-        """Write what the outbox gives until it has nothing; False if nothing can be written any more."""
-        while batch := self.outbox.receive_nowait():
-            if self.outbox.pings_taken != self._pings:
-                self._pings = self.outbox.pings_taken
-                # Before the write: an answer can be here before the write has returned.
-                if self.unanswered_since is None:
-                    self._pinged_at = trio.current_time()
-            self._writing = True
-            try:
-                await self.wire.send(batch)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._broken = True
-                if self.closed is None:
-                    # The reader ends this: it may yet find what the client said before it left, and its Close frame.
-                    self._limit(ABORT_SECONDS)
-                    await trio.sleep_forever()
-                return False
-            except WriteStalled as stalled:
-                self.closed = self.closed or Closed(CloseCode.TOO_SLOW, str(stalled), "server")
-                return False
-            self._writing = False
-            if self.counts is not None:
-                self.counts.sent_bytes += sum(len(frame.data) for frame in batch)
-        return True
-
     def _gone(self, peer: PeerClosed) -> None:
         """The peer is done with us: nothing more is sent but the rest of a write and the answer to its Close."""
-        vanished = peer.code == _VANISHED
+        vanished = peer.code == VANISHED
         self.closed = self.closed or Closed(peer.code, peer.reason, "nobody" if vanished else "client")
         self.direct = self.direct_deflated = None
         self.outbox.discard(rest=False)
@@ -322,7 +190,7 @@ class Connection:
         self.direct = self.direct_deflated = None
         try:
             if self.closed is None and self._broken:
-                self.closed = Closed(_VANISHED, "", "nobody")
+                self.closed = Closed(VANISHED, "", "nobody")
             elif self.closed is None:
                 restart = (CloseCode.RESTART, closing.cut_off(random.random).reason)
                 unasked = restart if cancelled else (CloseCode.HANDLER_FAILED, "")
@@ -332,7 +200,7 @@ class Connection:
             if self.closed.by != "nobody" and (self._broken or not self._writing):
                 # 1005 stands for a Close frame without a code, and is itself never sent (RFC 6455 section
                 # 7.4.1).
-                code = CloseCode.NORMAL if self.closed.code == _NO_CODE else self.closed.code
+                code = CloseCode.NORMAL if self.closed.code == NO_CODE else self.closed.code
                 await self.wire.aclose(code, self.closed.reason if self.closed.by == "server" else "")
         finally:
             self.wire.abort()
@@ -340,27 +208,6 @@ class Connection:
             self.outbox.discard()
 
     # --- what others tell it to do: from any task of the loop, never blocking, never failing ---
-
-    def owe(self, rest: Frame) -> None:
-        """`direct` cut a frame off: *rest* is what goes out next, and nothing before it."""
-        # Neither is a Close frame possible before: the write comes to its end with the send actor's next one.
-        self._writing = True
-        self.wire.owe(rest)
-        self.outbox.begin(rest)
-
-    def reply(self, message: bytes, *, begins: str | None = None) -> None:
-        """Send *message*, encoded JSON, in order; it is never dropped. See `Outbox.reply` for *begins*.
-
-        Where nothing waits it is written at once, like what is published: a task for each would cost more than it does.
-        """
-        frame = frames.text(message)
-        taken = 0
-        if self.direct is not None and len(frame.data) <= DIRECT_BYTES:
-            taken = self._write_at_once(self.direct, frame.data)
-        if not taken:
-            self.outbox.reply(frame, begins=begins)
-        elif taken < len(frame.data):
-            self.owe(frames.rest(frame.data[taken:]))
 
     def refuse(self, code: str, message: str, *, topic: str | None = None, id: str | None = None) -> None:
         """Answer with the error *code*, and count it; the connection and its subscriptions stay."""
@@ -413,11 +260,6 @@ class Connection:
 
     # --- what can be seen ---
 
-    @property
-    def unanswered_since(self) -> float | None:
-        """When the oldest ping without any sign of life after it went to the wire; None if there is none."""
-        return self._pinged_at if self.wire.last_seen < self._pinged_at else None
-
     def statistics(self) -> ConnectionStatistics:
         """A frozen snapshot."""
         outbox = self.outbox.statistics()
@@ -445,9 +287,3 @@ class Connection:
         """Let the send actor end within what its close allows, if there is one."""
         if self.outbox.closing is not None:
             self._limit(ABORT_SECONDS if self.outbox.closing[0] in ABORTING else FLUSH_SECONDS)
-
-    def _limit(self, seconds: float) -> None:
-        """End reader and send actor after *seconds* at the latest."""
-        if self._nursery is not None:
-            scope = self._nursery.cancel_scope
-            scope.deadline = min(scope.deadline, trio.current_time() + seconds)

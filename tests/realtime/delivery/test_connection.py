@@ -10,14 +10,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from realtime import messages
 from realtime.delivery import frames
-from realtime.delivery.connection import (
-    ABORT_SECONDS,
-    ANSWER_SECONDS,
-    FLUSH_SECONDS,
-    LAST_WORD_SECONDS,
-    Closed,
-    Connection,
-)
+from realtime.delivery.connection import Connection
+from realtime.delivery.ending import ABORT_SECONDS, ANSWER_SECONDS, FLUSH_SECONDS, LAST_WORD_SECONDS, Closed
 from realtime.delivery.outbox import MAX_REPLIES, Outbox
 from realtime.messages import CloseCode
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.events import CloseConnection
 
-from realtime.delivery import connection, frames, topics
+from realtime.delivery import frames, sender, topics
 
 from .byte_wire import ByteWire
 from .conftest import a_world
@@ -93,7 +93,7 @@ def test_whatever_the_kernel_takes_each_frame_is_whole_and_each_topic_in_order(p
             client.wire.release()
         await trio.sleep(20)
 
-    with patch.object(connection, "DIRECT_BYTES", DIRECT_BYTES), patch.object(topics, "DIRECT_BYTES", DIRECT_BYTES):
+    with patch.object(sender, "DIRECT_BYTES", DIRECT_BYTES), patch.object(topics, "DIRECT_BYTES", DIRECT_BYTES):
         trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
