@@ -1,4 +1,4 @@
-"""`Wire` over our own server: frames straight to the socket, messages parsed by wsproto.
+"""`Wire` over our own server: frames straight to the socket, and messages as `realtime.transport.incoming` has them.
 
 Why bytes can never be torn or swapped: whatever is written, by whomever, is one or several whole frames given to
 `GuardedTCPServer.write`, which writes one call after the other, in the order of the calls; or given to
@@ -9,21 +9,20 @@ middle, no later one is let through, except for the one that brings the other ha
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
 from hypercorn.trio.tcp_server import MAX_RECV
-from wsproto.connection import ConnectionState
-from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
+from wsproto.events import BytesMessage, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from realtime.delivery.ending import VANISHED
 from realtime.delivery.frames import CLOSE, Frame, close, pong
-from realtime.delivery.wire import Life, PeerClosed, PeerMisbehaved, Wire, WriteStalled, round_trip
-from realtime.messages import CloseCode
+from realtime.delivery.wire import Life, PeerClosed, PeerMisbehaved, WriteStalled
 
 from .config import ServerConfig
-from .inbox import Inbox
+from .incoming import Incoming
 from .link import DirectLink
 from .parser import Parser
 from .reader import Reader
@@ -32,16 +31,12 @@ from .stream import GuardedStream
 if TYPE_CHECKING:
     from .tcp import GuardedTCPServer
 
-# Messages read ahead of the application: enough that one slow step of it costs no round trip, and few enough
-# that a client which outruns it feels that at once.
-_READ_AHEAD: Final = 16
-_VANISHED: Final = 1006
 # RFC 6455 section 7.1.5: a Close frame without a code is answered with one like it.
 _NO_CODE: Final = Frame(CLOSE, bytes((0x80 | CLOSE, 0)), 2)
 _UNWRITABLE = (trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled)
 
 
-class SocketWire(Wire):
+class SocketWire(Incoming):
     """One WebSocket of our own server.
 
     Taken before the handshake is accepted, or not at all: a message that came in between might have gone to
@@ -51,20 +46,10 @@ class SocketWire(Wire):
     supports_frames = True
 
     def __init__(self, link: GuardedTCPServer | DirectLink, address: str, config: ServerConfig) -> None:
-        self.address = address
-        self.last_seen = trio.current_time()
-        self.rtt: float | None = None
+        super().__init__(link, address, config)
         self.taken = False
-        self._link = link
-        self._config = config
-        self._parser: Parser | Reader | None = None
-        self._parts: list[Any] = []  # all str, or all bytes
-        self._part_bytes = 0
-        self._inbox: Inbox[str | bytes] = Inbox(_READ_AHEAD, config.max_message_bytes)
-        self._end: PeerClosed | PeerMisbehaved | None = None
         self._close_sent = False
         self._gone = False
-        self._answered: trio.Event | None = None
         #: Whether `detach` was called: nobody else reads, so `receive` does.
         self.detached = False
         #: Cancelled if the peer leaves before the handshake is over.
@@ -153,7 +138,7 @@ class SocketWire(Wire):
                 await self._read_on()
             return self._inbox.get_nowait()
         except trio.EndOfChannel:
-            raise attrs.evolve(self._end or PeerClosed(_VANISHED)) from None
+            raise attrs.evolve(self._end or PeerClosed(VANISHED)) from None
 
     async def aclose(self, code: int, reason: str = "") -> None:
         """See `Wire.aclose`. Waits at most `ServerConfig.close_timeout`, what is to be written included."""
@@ -191,15 +176,6 @@ class SocketWire(Wire):
         """Whether the handshake was accepted, however it went on."""
         return self._parser is not None
 
-    @property
-    def ended(self) -> bool:
-        """Whether nothing of the peer's counts any more: it closed, vanished or broke the rules."""
-        return self._end is not None
-
-    def how_it_ended(self) -> tuple[int, str]:
-        """Code and reason as ASGI tells them."""
-        return (_VANISHED, "") if self._end is None else (self._end.code, self._end.reason)
-
     def opened(self, parser: Parser | Reader, *, deflates: bool = False) -> None:
         """The handshake was accepted: *parser* reads what follows; *deflates* as `Wire` has it."""
         self._parser = parser
@@ -221,13 +197,9 @@ class SocketWire(Wire):
     def hung_up(self) -> None:
         """The socket has ended: what was read can still be received, nothing can be sent. May be called again."""
         self._gone = True
-        self._finish(PeerClosed(_VANISHED))
+        self._finish(PeerClosed(VANISHED))
         if self.handshaking is not None and self._parser is None:
             self.handshaking.cancel(reason="the peer left during the handshake")
-
-    async def next_message(self) -> str | bytes:
-        """As `receive`, for whoever has it: raises `trio.EndOfChannel` after the last message."""
-        return await self._inbox.get()
 
     async def send_message(self, data: str | bytes) -> None:
         """Send one message for ASGI. A checkpoint; after the end it does nothing, as ASGI wants it.
@@ -279,6 +251,12 @@ class SocketWire(Wire):
             self.last_seen = trio.current_time()
             self._parser.receive_data(bytes(data))
 
+    async def _on_ping(self, payload: bytes) -> None:
+        if self.on_ping is not None:
+            self.on_ping(payload)
+        elif not self._close_sent:
+            await self._write(pong(payload).data)
+
     async def attend(self, work: Awaitable[None]) -> None:
         """See `Wire.attend`. A peer that hangs up meanwhile leaves `ServerConfig.disconnect_grace` seconds."""
         if not self.detached:
@@ -316,74 +294,7 @@ class SocketWire(Wire):
         except _UNWRITABLE:
             self.hung_up()
 
-    # --- what the peer says -------------------------------------------------------------------------------------
-
-    async def _on_event(self, event: Event) -> None:
-        if isinstance(event, Message):
-            await self._on_part(event)
-        elif isinstance(event, Ping):
-            await self._on_ping(bytes(event.payload))
-        elif isinstance(event, Pong):
-            answered = round_trip(bytes(event.payload), trio.current_time())
-            self.rtt = self.rtt if answered is None else answered
-        elif isinstance(event, CloseConnection):
-            self._on_close(event)
-
-    async def _on_part(self, event: Message[Any]) -> None:
-        """A message, or a part of one: frames may be fragments, and wsproto gives what it has of each."""
-        part = event.data
-        size = len(part) if not isinstance(part, str) or part.isascii() else len(part.encode())
-        self._part_bytes += size
-        if self._part_bytes > self._config.max_message_bytes:
-            limit = self._config.max_message_bytes
-            self._finish(PeerMisbehaved(CloseCode.TOO_BIG, f"a message has at most {limit} bytes"))
-            return
-        if part:  # empty fragments cost nothing to send, so they must cost nothing to keep
-            self._parts.append(part if isinstance(part, str) else bytes(part))
-        if event.message_finished:
-            empty = "" if isinstance(part, str) else b""
-            message = empty.join(self._parts)
-            size, self._part_bytes = self._part_bytes, 0
-            self._parts = []
-            await self._deliver(message, size)
-
-    async def _deliver(self, message: str | bytes, size: int) -> None:
-        if self._inbox.full and not await self._wait_room():
-            self.abort()
-            raise trio.BrokenResourceError("the peer left and nobody took its messages")
-        self._inbox.put(message, size)
-
-    async def _wait_room(self) -> bool:
-        """Hold the reader back until there is room; False if the peer left and there was none for a while."""
-        if await self._link.transport.holds(self._inbox.wait_room):
-            return True
-        with trio.move_on_after(self._config.disconnect_grace):
-            await self._inbox.wait_room()
-            return True
-        return False
-
-    async def _on_ping(self, payload: bytes) -> None:
-        if self.on_ping is not None:
-            self.on_ping(payload)
-        elif not self._close_sent:
-            await self._write(pong(payload).data)
-
-    def _on_close(self, event: CloseConnection) -> None:
-        assert self._parser is not None
-        code, reason = int(event.code), event.reason or ""
-        # wsproto tells of its own verdict and of the peer's Close frame by one event; only the frame changes
-        # the state.
-        failed = self._parser.state in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)
-        self._finish(PeerMisbehaved(code, reason) if failed else PeerClosed(code, reason))
-
     # --- its state ----------------------------------------------------------------------------------------------
-
-    def _finish(self, end: PeerClosed | PeerMisbehaved) -> None:
-        if self._end is None:
-            self._end = end
-        self._inbox.finish()
-        if self._answered is not None:
-            self._answered.set()
 
     def _handshake_over(self) -> bool:
         return self._gone or isinstance(self._end, PeerClosed)
