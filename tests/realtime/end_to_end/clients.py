@@ -33,6 +33,22 @@ class Closed:
 
 
 @attrs.define(eq=False)
+class News:
+    """Wakes those who wait for something to become true, so that they look again."""
+
+    _event: trio.Event = attrs.field(factory=trio.Event)
+
+    def tell(self) -> None:
+        """Wake all who wait."""
+        event, self._event = self._event, trio.Event()
+        event.set()
+
+    async def wait(self) -> None:
+        """Wait until there is something to look at."""
+        await self._event.wait()
+
+
+@attrs.define(eq=False)
 class Listener:
     """A client that reads everything at once and keeps it, with the time (seconds) at which it came."""
 
@@ -40,7 +56,7 @@ class Listener:
     received: list[Message] = attrs.field(factory=list)
     arrivals: list[float] = attrs.field(factory=list)
     closed: Closed | None = None
-    _news: trio.Event = attrs.field(factory=trio.Event)
+    _news: News = attrs.field(factory=News)
 
     async def read(self) -> None:
         """Until the connection ends."""
@@ -49,14 +65,10 @@ class Listener:
                 text = await self.socket.recv(decode=True)
                 self.received.append(json.loads(text))
                 self.arrivals.append(trio.current_time())
-                self._tell()
+                self._news.tell()
         except ConnectionClosed as end:
             self.closed = Closed(1006, "") if end.rcvd is None else Closed(end.rcvd.code, end.rcvd.reason)
-            self._tell()
-
-    def _tell(self) -> None:
-        news, self._news = self._news, trio.Event()
-        news.set()
+            self._news.tell()
 
     async def send(self, message: object) -> None:
         """Send *message* as JSON; a string as it is."""

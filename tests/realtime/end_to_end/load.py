@@ -18,7 +18,7 @@ from websockets.trio.client import connect
 
 from tests.realtime.server_process import PATIENCE, ServerProcess
 
-from .clients import Closed
+from .clients import Closed, News
 
 
 @attrs.frozen
@@ -52,7 +52,7 @@ class Poster(threading.Thread):
         while not self._enough.is_set():
             body = json.dumps({"type": "load", "source": self.name, "data": {"n": number}})
             while not self._post(body):
-                time.sleep(0.02)
+                time.sleep(0.02)  # a client that is refused tries again, but not at once
             number += 1
         self._hang_up()
 
@@ -116,6 +116,12 @@ class Returner:
     """When it was subscribed, each time."""
     failures: list[str] = attrs.field(factory=list)
     events: set[str] = attrs.field(factory=set)
+    _news: News = attrs.field(factory=News)
+
+    async def wait_opened(self, times: int) -> None:
+        """Wait until it has been subscribed so often."""
+        while len(self.opened) < times:
+            await self._news.wait()
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -139,6 +145,7 @@ class Returner:
                 message = json.loads(await connection.recv(decode=True))
                 if message["type"] == "subscribed":
                     self.opened.append(trio.current_time())
+                    self._news.tell()
                 elif message["type"] == "event":
                     self.events.add(message["data"]["event_id"])
 

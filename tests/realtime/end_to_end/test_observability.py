@@ -27,9 +27,11 @@ def test_who_blocks_the_loop_is_named_and_counted(tmp_path):
     with ServerProcess(tmp_path, settings) as server:
 
         def named():
-            return [line for line in server.log if line.get("path") == "broadcasters/slow" and "where" in line]
+            slow = (line for line in server.log if line.get("path") == "broadcasters/slow")
+            return next((line for line in slow if "where" in line), None)
 
-        line = eventually(named)[0]
+        line = server.wait_until_logged(named)
+        assert line is not None
         assert line["logger"] == "supervisors.watchdog"
         assert "slowpoke.py" in line["where"]
         assert line["seconds"] >= 0.3
@@ -46,12 +48,17 @@ def test_nobody_looks_unless_it_is_asked_for(tmp_path):
         assert server.get("/api/metrics")["loop"]["blocked"] == 0
 
 
+def logged(server, words, since):
+    """Wait for a line of the log, from number *since* on, with *words* in it; whether there was one."""
+    return server.wait_until_logged(lambda: any(words in line["event"] for line in server.log[since:]) or None)
+
+
 def test_a_signal_writes_the_tree_and_its_stacks_and_the_server_goes_on(tmp_path):
     with ServerProcess(tmp_path, {}) as server:
         for _ in range(2):
             since = server.mark_log()
             server.signal(signal.SIGUSR1)
-            eventually(lambda since=since: [x for x in server.log[since:] if "different stacks" in x["event"]])
-        eventually(lambda: [line for line in server.log if "heartbeat (running" in line["event"]])
+            assert logged(server, "different stacks", since)
+        assert logged(server, "heartbeat (running", 0)
         assert server.get("/api/health")["status"] == "ok"
         assert server.stop() == 0

@@ -22,7 +22,7 @@ from realtime.client import tail
 from tests import needs
 from tests.realtime.server_process import PATIENCE, REALTIME, ServerProcess, eventually
 
-from .clients import in_thread, listening, raw_client
+from .clients import News, in_thread, listening, raw_client
 from .load import Poster, Returner, buckets, posting
 from .test_stop import MARGIN, STUCK, module
 
@@ -69,8 +69,8 @@ async def returning(server: ServerProcess, count: int) -> AsyncIterator[list[Ret
 async def opened(clients: Sequence[Returner], times: int) -> None:
     """Wait until each has been subscribed so often."""
     with trio.fail_after(RESTART_PATIENCE):
-        while not all(len(client.opened) >= times for client in clients):  # noqa: ASYNC110 - they are many
-            await trio.sleep(0.05)
+        for client in clients:
+            await client.wait_opened(times)
 
 
 # --- under load ----------------------------------------------------------------------------------------------------
@@ -119,16 +119,18 @@ async def test_our_own_client_comes_back_by_itself_and_spread(make_server: MakeS
     lines: list[str] = []
     notes: list[str] = []
     confirmed: list[float] = []
+    news = News()
 
     def take(line: str) -> None:
         lines.append(line)
         if '"subscribed"' in line:
             confirmed.append(trio.current_time())
+        news.tell()
 
     async def so_many(count: int) -> None:
         with trio.fail_after(RESTART_PATIENCE):
-            while len(confirmed) < count:  # noqa: ASYNC110 - a callback sets no events
-                await trio.sleep(0.05)
+            while len(confirmed) < count:
+                await news.wait()
 
     async with trio.open_nursery() as nursery:
         for _ in range(50):
@@ -138,8 +140,8 @@ async def test_our_own_client_comes_back_by_itself_and_spread(make_server: MakeS
         await so_many(100)
         stored = await in_thread(server.post_event)
         with trio.fail_after(PATIENCE):
-            while sum(stored["event_id"] in line for line in lines) < 50:  # noqa: ASYNC110
-                await trio.sleep(0.05)
+            while sum(stored["event_id"] in line for line in lines) < 50:
+                await news.wait()
         nursery.cancel_scope.cancel()
     gc.collect()
     assert len(notes) == 50
