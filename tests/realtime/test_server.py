@@ -16,6 +16,7 @@ from realtime.transport import open_listener
 from supervisors import ChildSpec, Ignore
 
 from .in_process import make_settings
+from .waiting import until
 
 LOCAL = {"bind": "127.0.0.1:0", "gc": "default", "drain_timeout": 2.0, "drain_window": 0.0}
 
@@ -60,13 +61,6 @@ async def _take_steps(process, steps, logs):
             os.kill(os.getpid(), step)
         else:
             await until(lambda step=step: any(line["event"] == step for line in logs))
-
-
-async def until(condition):
-    """Wait for something of the process's that has no event."""
-    with trio.fail_after(20):
-        while not condition():  # noqa: ASYNC110
-            await trio.sleep(0.001)
 
 
 def events(logs, level):

@@ -16,13 +16,6 @@ from realtime.ports import NewEvent
 from realtime.storage.memory import MemoryStore
 
 
-@pytest.fixture
-async def store(nursery):
-    store = MemoryStore()
-    await nursery.start(store.run)
-    return store
-
-
 async def create(store, *types):
     return [await store.append(NewEvent(type)) for type in types]
 

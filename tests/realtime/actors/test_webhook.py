@@ -19,7 +19,6 @@ from realtime.policy.signatures import Scheme, verify
 from realtime.ports import NewEvent
 from realtime.settings import ActorSettings
 from realtime.storage.deliveries import DeliveryStore
-from realtime.storage.memory import MemoryStore
 
 from ..in_process import error_of, make_settings, running
 
@@ -54,13 +53,6 @@ class Receiver:
     @property
     def types(self):
         return [type for _, type, *_ in self.got]
-
-
-@pytest.fixture
-async def store(nursery):
-    store = MemoryStore()
-    await nursery.start(store.run)
-    return store
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from realtime.web.app import create_app
 from ..event_source import EventSource
 from ..in_process import make_settings
 from ..transport.test_http2 import prior_knowledge
+from ..waiting import until
 
 TOPICS = {"mine": TopicRule(history=50), "slow": TopicRule(overflow="disconnect")}
 
@@ -110,13 +111,6 @@ async def client(serving: Serving, path: str = "/sse/mine", **headers: str) -> A
         with trio.fail_after(10):
             await found.ask(path, **headers)
         yield found
-
-
-async def until(condition) -> Any:
-    with trio.fail_after(10):
-        while not (found := condition()):  # noqa: ASYNC110  # what is waited for has no event
-            await trio.sleep(0.005)
-    return found
 
 
 # --- what is sent --------------------------------------------------------------------------------------------------

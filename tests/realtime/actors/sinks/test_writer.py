@@ -10,16 +10,9 @@ from realtime.policy.rotation import Rotation
 from realtime.policy.selection import Selection
 from realtime.ports import NewEvent
 from realtime.settings import ActorSettings
-from realtime.storage.memory import MemoryStore
 
 from ...in_process import make_settings, running
-
-
-@pytest.fixture
-async def store(nursery):
-    store = MemoryStore()
-    await nursery.start(store.run)
-    return store
+from ...waiting import until
 
 
 @pytest.fixture
@@ -34,12 +27,6 @@ def make(store, path, **options):
 
 def lines(path):
     return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-
-
-async def until(condition):
-    with trio.fail_after(20):
-        while not condition():  # noqa: ASYNC110  what is waited for is a file
-            await trio.sleep(0.005)
 
 
 async def test_what_is_there_and_what_comes_is_written_as_on_the_wire(store, path, nursery):
