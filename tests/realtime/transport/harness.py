@@ -22,6 +22,7 @@ from realtime.delivery import frames
 from realtime.delivery.wire import PeerClosed, PeerMisbehaved, Wire
 from realtime.transport import Admission, ServerConfig, WebsocketConnection, open_listener, open_wire, serve
 from supervisors import ChildSpec, DynamicSupervisorSpec, SupervisorRef, SupervisorSpec, Tree, open_tree
+from tests.realtime import waiting
 
 HOST = "127.0.0.1"
 
@@ -388,8 +389,14 @@ def get(path: str, *headers: str) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
+async def vanish(stream: trio.SocketStream, how: str) -> None:
+    """End *stream* as a client does that says nothing: in good order ("close"), or not ("reset")."""
+    if how == "close":
+        await stream.aclose()
+    else:
+        reset(stream)
+
+
 async def until(condition: Any, seconds: float = 1.0) -> None:
     """Poll *condition*: for what only the server's own state tells."""
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - kernel and threads set no events
-            await trio.sleep(0.005)
+    await waiting.until(condition, seconds)

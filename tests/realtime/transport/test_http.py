@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from .harness import connect, get, http, make_app, read_all, read_to_end, reset, running, until
+from .harness import connect, get, http, make_app, read_all, read_to_end, reset, running, until, vanish
 
 
 async def read_response(stream: trio.abc.ReceiveStream) -> bytes:
@@ -211,10 +211,7 @@ async def test_a_client_that_leaves_ends_its_request(pipelined: bytes, how: str)
         await client.send_all(get("/wait") + pipelined)
         await app.opened.wait()
         await wait_all_tasks_blocked()
-        if how == "close":
-            await client.aclose()
-        else:
-            reset(client)
+        await vanish(client, how)
         await until(lambda: server.open == 0)
 
 

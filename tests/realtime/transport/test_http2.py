@@ -17,7 +17,7 @@ import trio
 import trustme
 from trio.testing import wait_all_tasks_blocked
 
-from .harness import connect, get, make_app, masked, read_all, reset, running, until
+from .harness import connect, get, make_app, masked, read_all, running, until, vanish
 
 Header = tuple[str, str]
 
@@ -220,10 +220,7 @@ async def test_a_client_that_vanishes_ends_its_requests(how: str) -> None:
         stream = await connect(server.port)
         await Client(stream).request("GET", "/wait")
         await app.opened.wait()
-        if how == "close":
-            await stream.aclose()
-        else:
-            reset(stream)
+        await vanish(stream, how)
         await until(lambda: server.open == 0)
 
 

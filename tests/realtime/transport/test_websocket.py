@@ -20,10 +20,10 @@ from .harness import (
     open_websocket,
     read_all,
     read_to_end,
-    reset,
     running,
     until,
     upgrade,
+    vanish,
 )
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -323,10 +323,7 @@ async def test_a_client_that_vanishes_ends_its_handler(path: str, how: str) -> N
     async with running(app.quart) as server:
         client = await open_websocket(server.port, path)
         await app.opened.wait()
-        if how == "close":
-            await client.aclose()
-        else:
-            reset(client)
+        await vanish(client, how)
         with trio.fail_after(1):
             await app.ended.wait()
         await until(lambda: server.open == 0)
@@ -339,10 +336,7 @@ async def test_a_handler_that_does_not_receive_learns_it_behind_any_number_of_me
         client = await open_websocket(server.port, "/ws/deaf")
         await client.send_all(masked(TEXT, b"unread") * 1000)
         await wait_all_tasks_blocked()
-        if how == "close":
-            await client.aclose()
-        else:
-            reset(client)
+        await vanish(client, how)
         with trio.fail_after(1):
             await app.ended.wait()
         await until(lambda: server.open == 0)
