@@ -15,6 +15,14 @@ class Crash(Exception):
     """What children of these tests crash with."""
 
 
+async def fails_in_cleanup() -> None:
+    """Runs until it is cancelled, and crashes then."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise Crash
+
+
 class Echo(Actor[Any]):
     """Replies what it is asked; does what it is told.
 

@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from supervisors import ChildSpec, DynamicSupervisorSpec, Ref, SupervisorSpec, open_tree
 from supervisors.testing import Recorder, assert_no_tasks_left, running, virtual_time
-from tests.supervisors.actors import Crash, Echo, Lives, one
+from tests.supervisors.actors import Crash, Echo, Lives, fails_in_cleanup, one
 
 
 def nested(*children: ChildSpec) -> SupervisorSpec:
@@ -60,12 +60,6 @@ async def test_a_crash_that_comes_with_an_interrupt_stays_behind_as_a_crash() ->
         await trio.sleep(1)
         raise KeyboardInterrupt
 
-    async def fails_in_cleanup() -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            raise Crash
-
     async def live() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(interrupted)
@@ -97,20 +91,15 @@ async def test_cancelling_the_scope_around_a_tree_kills_it() -> None:
 
 @virtual_time
 async def test_a_crash_in_the_cleanup_of_a_cancelled_tree_is_told_and_does_not_leave() -> None:
-    async def live() -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            raise Crash
-
     async def live_in_a_nursery() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(live)
+            nursery.start_soon(fails_in_cleanup)
             nursery.start_soon(trio.sleep_forever)
 
     recorder = Recorder()
+    children = ChildSpec("a", fails_in_cleanup), ChildSpec("b", live_in_a_nursery)
     with trio.move_on_after(1) as scope:
-        async with open_tree(nested(ChildSpec("a", live), ChildSpec("b", live_in_a_nursery)), on_event=recorder):
+        async with open_tree(nested(*children), on_event=recorder):
             await trio.sleep_forever()
     assert scope.cancelled_caught
     assert {"exited s/t/a crashed", "exited s/t/b crashed", "exited s/t killed"} <= set(recorder.story)

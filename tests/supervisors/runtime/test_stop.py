@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from supervisors import BRUTAL_KILL, INFINITY, ChildSpec, DynamicSupervisorSpec, Shutdown, Stuck, SupervisorSpec
 from supervisors.testing import RunningTree, running, virtual_time
-from tests.supervisors.actors import Crash, Lives, one
+from tests.supervisors.actors import Crash, Lives, fails_in_cleanup, one
 
 
 def exits(tree: RunningTree) -> dict[str, str]:
@@ -89,12 +89,6 @@ async def test_how_a_child_ends_when_asked_is_its_own_affair(ends_by: Exception 
 @virtual_time
 async def test_a_crash_while_being_cancelled_is_a_crash_without_consequences() -> None:
     """Its nursery raises the crash of one task together with the cancellation of the other."""
-
-    async def fails_in_cleanup() -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            raise Crash
 
     async def live() -> None:
         async with trio.open_nursery() as nursery:
