@@ -163,14 +163,18 @@ def names(expression):
     return set(re.findall(r"[a-zA-Z_:][\w:]*", without)) - FUNCTIONS
 
 
-async def test_the_dashboard_asks_for_nothing_that_is_not_there():
-    """With a listening socket some more are there, and with a broadcaster."""
+async def scrape_a_busy_one():
+    """The metrics of a server with all that brings some: a listening socket, a broadcaster, a client, a refusal."""
     async with running(make_settings(actors={"clock": CLOCK})) as system:
         system.system.backend.admission = Admission(10, 10)
         async with system.websocket("/ws/events") as socket:
             await receive(socket, 1)
         await system.client.get("/nothing")
-        families = await scrape(system)
+        return await scrape(system)
+
+
+async def test_the_dashboard_asks_for_nothing_that_is_not_there():
+    families = await scrape_a_busy_one()
     there = {sample.name for family in families.values() for sample in family.samples}
     there |= {f"{name}_total" for name, family in families.items() if family.type == "counter"}
     asked = set().union(*map(names, expressions()))
@@ -179,12 +183,7 @@ async def test_the_dashboard_asks_for_nothing_that_is_not_there():
 
 
 async def test_the_labels_that_the_dashboard_groups_by_are_there():
-    async with running(make_settings(actors={"clock": CLOCK})) as system:
-        system.system.backend.admission = Admission(10, 10)
-        async with system.websocket("/ws/events") as socket:
-            await receive(socket, 1)
-        await system.client.get("/nothing")
-        families = await scrape(system)
+    families = await scrape_a_busy_one()
     labels = {label for family in families.values() for sample in family.samples for label in sample.labels}
     grouped = {
         label for one in expressions() for group in re.findall(r"by \(([^)]*)\)", one) for label in group.split(", ")
