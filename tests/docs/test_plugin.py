@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from tests.pytest_run import run_tests
 from tests.realtime.server_process import PATIENCE, ServerProcess, environment, eventually
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "plugin"
@@ -153,14 +153,4 @@ def test_it_is_reloaded_disabled_and_enabled_under_an_open_connection(server: Se
 
 
 def test_its_own_test_passes(python: Path) -> None:
-    ran = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"],
-        cwd=python.parents[2] / "source",
-        env={key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE * 3,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout
-    assert "2 passed" in ran.stdout
+    assert "2 passed" in run_tests(python.parents[2] / "source", python)

@@ -1,17 +1,13 @@
 """``realtime new-module``: what it writes, and what it refuses."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from click.testing import CliRunner
 
 from realtime import scaffold
 from realtime.cli import main
-
-from .server_process import PATIENCE
+from tests.pytest_run import run_tests
 
 
 def new_module(name, folder):
@@ -23,17 +19,7 @@ def test_the_test_of_what_it_writes_passes(tmp_path, name):
     answer = new_module(name, tmp_path)
     assert answer.exit_code == 0, answer.output
     assert str(tmp_path / name) in answer.output
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"],
-        cwd=tmp_path / name,
-        env={key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE * 3,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout
-    assert re.search(r"^2 passed in", ran.stdout, re.MULTILINE)
+    assert re.search(r"^2 passed in", run_tests(tmp_path / name), re.MULTILINE)
 
 
 def test_nothing_is_overwritten(tmp_path):
