@@ -166,7 +166,7 @@ class WebsocketConnection(TrioASGIWebsocketConnection):
 
             listening = trio.CancelScope()
             self._listen = lambda: None if wire.taken else wire.start_soon(listen)
-            wire.handshaking = handling
+            wire.handshake_within(handling)
             try:
                 await self.handle_websocket(bounds, self._create_websocket_from_scope(send), send)
             finally:

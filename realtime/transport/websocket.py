@@ -149,6 +149,7 @@ class WebSocketStream(WSStream):
 
     async def _refuse(self, status: int, headers: list[tuple[bytes, bytes]] | None = None) -> None:
         self._refused = True
+        self.wire.hung_up()  # for the application, if it has begun
         await self._send_error_response(status, headers)
         await self.send(StreamClosed(stream_id=self.stream_id))
 

@@ -52,8 +52,7 @@ class SocketWire(Incoming):
         self._gone = False
         #: Whether `detach` was called: nobody else reads, so `receive` does.
         self.detached = False
-        #: Cancelled if the peer leaves before the handshake is over.
-        self.handshaking: trio.CancelScope | None = None
+        self._handshaking: trio.CancelScope | None = None
         self._owed: Frame | None = None
         # The answer to the opening handshake, while it waits for what can be written with it.
         self._answer = b""
@@ -176,10 +175,16 @@ class SocketWire(Incoming):
         """Whether the handshake was accepted, however it went on."""
         return self._parser is not None
 
+    def handshake_within(self, scope: trio.CancelScope) -> None:
+        """Cancel *scope* if the peer leaves before the handshake is over, or has broken it off already."""
+        self._handshaking = scope
+        if self._gone:
+            scope.cancel(reason="there is no handshake any more")
+
     def opened(self, parser: Parser | Reader, *, deflates: bool = False) -> None:
         """The handshake was accepted: *parser* reads what follows; *deflates* as `Wire` has it."""
         self._parser = parser
-        self.handshaking = None
+        self._handshaking = None
         self.deflates = deflates
         self.last_seen = trio.current_time()
 
@@ -198,8 +203,8 @@ class SocketWire(Incoming):
         """The socket has ended: what was read can still be received, nothing can be sent. May be called again."""
         self._gone = True
         self._finish(PeerClosed(VANISHED))
-        if self.handshaking is not None and self._parser is None:
-            self.handshaking.cancel(reason="the peer left during the handshake")
+        if self._handshaking is not None and self._parser is None:
+            self._handshaking.cancel(reason="the peer left during the handshake")
 
     async def send_message(self, data: str | bytes) -> None:
         """Send one message for ASGI. A checkpoint; after the end it does nothing, as ASGI wants it.
@@ -228,6 +233,8 @@ class SocketWire(Incoming):
         if self._parser is None or self._end is not None:
             return  # RFC 6455 section 5.5.1: after a Close frame nothing counts
         self._parser.receive_data(data)
+        if self.detached:
+            return  # it was read just before: its owner takes it from there, and this task is being cancelled
         for event in self._parser.events():
             await self._on_event(event)
             if self._end is not None or self.detached:

@@ -1,6 +1,7 @@
 """Connections whose handler has returned."""
 
 import gc
+import os
 import weakref
 from functools import partial
 
@@ -15,7 +16,18 @@ from realtime.delivery import frames
 from realtime.delivery.wire import PeerClosed
 from realtime.transport import WebsocketConnection, open_wire
 
-from .harness import close_code, masked, open_websocket, read_all, reset, running, until
+from .harness import (
+    close_code,
+    connect,
+    masked,
+    open_websocket,
+    read_all,
+    reset,
+    running,
+    until,
+    upgrade,
+    whole_frames,
+)
 
 
 @pytest.fixture
@@ -135,6 +147,50 @@ async def test_it_is_read_and_written_as_before(opened, left):
         assert await closes(stream, 1001) == 1001
         await until(lambda: server.open == 0)
     assert left.seen == ["one", "two", 1001]
+
+
+async def test_a_ping_that_is_read_while_the_handler_detaches_is_answered(opened, left):
+    async with running(left.quart) as server:
+        for _ in range(20):  # which of both comes first is Trio's toss of a coin
+            left.hold = trio.Event()
+            stream = await opened(server, "/late")
+            await wait_all_tasks_blocked()
+            # Without a checkpoint in between: reader and handler are woken together.
+            os.write(stream.socket.fileno(), masked(9, b"here?") + masked(1, b"one"))
+            left.hold.set()
+            answer = b""
+            with trio.fail_after(5):
+                while len(whole_frames(answer)) < 2:
+                    answer += await stream.receive_some()
+            assert set(whole_frames(answer)) == {(10, b"here?"), (1, b"one")}
+            assert await closes(stream) == 1000
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_a_handler_does_not_go_on_when_frames_came_before_its_answer(left, pieces, caplog):
+    async with running(left.quart) as server:
+        for _ in range(10):
+            async with await connect(server.port) as stream:
+                request, frame = upgrade("/echo"), masked(9, b"early")
+                for piece in [request + frame] if pieces == 1 else [request, frame]:
+                    await stream.send_all(piece)
+                answer = await read_all(stream) if pieces == 1 else await stream.receive_some()
+                assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 101"))
+                assert pieces == 2 or answer.startswith(b"HTTP/1.1 400")
+        await until(lambda: server.open == 0)
+    if pieces == 1:
+        assert left.wires == []
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_handler_does_not_go_on_for_a_peer_that_left_before_it_began(left, caplog):
+    async with running(left.quart) as server:
+        for _ in range(50):
+            stream = await connect(server.port)
+            await stream.send_all(upgrade("/echo"))
+            reset(stream)
+        await until(lambda: server.open == 0)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_one_task_is_all_that_is_left(opened, left):
