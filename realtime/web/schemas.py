@@ -57,6 +57,8 @@ def _mend(schema: Schema, shape: type[attrs.AttrsInstance]) -> None:
 
 def reference(shape: Any, prefix: str) -> Schema:
     """How a document refers to *shape*, an attrs class or anything made of them."""
+    if isinstance(shape, type) and attrs.has(shape):
+        return {"$ref": f"{prefix}{shape.__name__}"}  # as below, where all that it refers to is looked at too
     (schema,), _ = msgspec.json.schema_components([shape], ref_template=prefix + "{name}", schema_hook=_unknown)
     return schema
 
