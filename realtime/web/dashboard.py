@@ -28,7 +28,7 @@ _TYPES: Final[Mapping[str, str]] = {
     ".svg": "image/svg+xml",
 }
 
-_SEEN: Final = Answer(content_type=None, text="The browser has it already.")
+SEEN: Final = Answer(content_type=None, text="The browser has it already.")
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ def register(app: QuartTrio, *, debug: bool) -> None:
     page = Asset(body, _TYPES[".html"])
 
     @app.get("/")
-    @described(answers={200: Answer(content_type=_TYPES[".html"]), 304: _SEEN})
+    @described(answers={200: Answer(content_type=_TYPES[".html"]), 304: SEEN})
     @open_to_all
     async def dashboard() -> Response:
         """The dashboard."""
@@ -84,7 +84,7 @@ def register(app: QuartTrio, *, debug: bool) -> None:
     @app.get("/static/<path:name>")
     @described(
         path={"name": ("the file's", "main.js")},
-        answers={200: Answer(content_type="*/*"), 304: _SEEN},
+        answers={200: Answer(content_type="*/*"), 304: SEEN},
         errors=(404,),
     )
     @open_to_all

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 import attrs
@@ -102,10 +102,9 @@ def _routes(app: Quart) -> list[str]:
     return sorted(found)
 
 
-def published_shapes() -> Iterator[type]:
-    """A class for each type of message of which a module says what its data is."""
-    modules = backend().modules
-    for id, type_, data in () if modules is None else modules.message_types():
+def published_shapes(types: Iterable[tuple[str, str, type]]) -> Iterator[type]:
+    """A class for each of *types*, which are as `realtime.modules.Modules.message_types` has them."""
+    for id, type_, data in types:
         # As the classes of our own messages are, made here since the type is the module's.
         fields = {"type": Literal[type_], "topic": str, "offset": Offset, "data": data}
         summary = f"`{type_}` of the actor module {id!r}."
