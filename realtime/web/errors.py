@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import structlog
 from quart import Quart, Response, current_app, has_websocket_context, request, websocket
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge, RequestTimeout
 from werkzeug.routing import WebsocketMismatch
 
 from realtime.fields import BadField, shown
@@ -132,7 +132,17 @@ async def _no_route(error: NotFound | MethodNotAllowed | WebsocketMismatch) -> R
 async def _http(error: HTTPException) -> Response:
     """What the libraries refuse by themselves, as a body that is too big or too slow."""
     status = error.code or 500
-    return error_response(status, CODES.get(status, "error"), error.description or error.name)
+    return error_response(status, CODES.get(status, "error"), _text_of(error))
+
+
+def _text_of(error: HTTPException) -> str:
+    """What *error* says, with the limit where it only says that there is one."""
+    silent = error.description is type(error).description and not has_websocket_context()
+    if silent and isinstance(error, RequestEntityTooLarge):
+        return f"a body has at most {current_app.config['MAX_CONTENT_LENGTH']} bytes"
+    if silent and isinstance(error, RequestTimeout) and request.body_timeout is not None:
+        return f"the body was not complete after {request.body_timeout:g} s"
+    return error.description or error.name
 
 
 async def _crashed(error: Exception) -> Response:

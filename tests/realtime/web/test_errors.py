@@ -3,6 +3,7 @@
 import pytest
 import structlog.testing
 import trio
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from realtime.ports import AppendFailed, StoreStopped
 from realtime.web.errors import CODES, ApiError
@@ -68,7 +69,8 @@ async def test_http_2_gets_no_header_that_it_forbids(system):
 async def test_a_body_that_is_too_big_is_413_before_it_was_sent():
     async with running(make_settings(server={"max_message_bytes": 100})) as system:
         answer = await system.client.post("/api/events", json={"type": "t", "data": {"x": "y" * 200}})
-        await error_of(answer, 413, "too_large")
+        error = await error_of(answer, 413, "too_large")
+        assert "at most 100 bytes" in error["message"]
 
 
 async def test_a_body_of_unknown_length_is_413_as_soon_as_it_is_too_big():
@@ -80,7 +82,8 @@ async def test_a_body_of_unknown_length_is_413_as_soon_as_it_is_too_big():
             for _ in range(5):
                 await connection.send(b"x" * 50)
             await connection.send_complete()
-        await error_of(await connection.as_response(), 413, "too_large")
+        error = await error_of(await connection.as_response(), 413, "too_large")
+        assert "at most 100 bytes" in error["message"]
 
 
 async def test_a_body_that_never_ends_is_given_up(system, autojump_clock):
@@ -89,7 +92,8 @@ async def test_a_body_that_never_ends_is_given_up(system, autojump_clock):
     )
     async with request as connection:
         await connection.send(b'{"type":')
-    await error_of(await connection.as_response(), 408, "timeout")
+    error = await error_of(await connection.as_response(), 408, "timeout")
+    assert "10 s" in error["message"]
 
 
 @pytest.fixture
@@ -124,6 +128,12 @@ async def test_a_group_of_failures_is_500_as_well_and_logged_whole(failing):
         await error_of(await answer_to(failing, error), 500, "internal_error")
     (line,) = [line for line in logs if line["log_level"] == "error"]
     assert (line["event"], line["exc_info"]) == ("request_failed", error)
+
+
+@pytest.mark.parametrize("refusal", [RequestEntityTooLarge, RequestTimeout])
+async def test_the_words_of_a_module_that_refuses_a_body_stay(failing, refusal):
+    answer = await answer_to(failing, refusal("one picture at a time"))
+    assert (await answer.get_json())["error"]["message"] == "one picture at a time"
 
 
 async def test_a_refusal_carries_its_details_and_headers(failing):
