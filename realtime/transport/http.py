@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,7 @@ from hypercorn.protocol.h11 import (
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 from hypercorn.trio.worker_context import EventWrapper
 
+from realtime.policy.bad_requests import sentence
 from realtime.policy.handshake import wants_websocket
 
 from .errors import body_headers, status_body
@@ -127,11 +129,17 @@ class HTTP1(H11Protocol):
         )
 
     async def _send_error_response(self, status_code: int) -> None:
-        body = status_body(status_code)
+        body = status_body(status_code, self._fault() if status_code == 400 else None)
         headers = [*body_headers(body), _CLOSE, *self.config.response_headers("h11")]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
+
+    def _fault(self) -> str | None:
+        error = sys.exception()  # which Hypercorn is handling, and tells the status of alone
+        if not isinstance(error, h11.RemoteProtocolError):
+            return None
+        return sentence(str(error), self.connection.trailing_data[0])
 
 
 class ConnectionProtocol(ProtocolWrapper):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -77,6 +78,25 @@ async def test_what_is_no_request_is_answered_in_json(request_bytes: bytes, stat
         answer = await http(server.port, request_bytes)
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert b'{"error":{"code":"' + code in answer
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "told"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "the request has no Host header"),
+        (get("/", "Host: elsewhere"), "the request has more than one Host header"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "this port speaks HTTP without TLS, and what came is TLS"),
+        (b"nonsense\r\n\r\n", "what came begins with no request line of HTTP/1.1"),
+        (get("/", "no colon"), "a line among the headers is no header"),
+        (get("/", "Content-Length: x"), "the request is not as HTTP/1.1 has it: bad Content-Length"),
+    ],
+)
+async def test_what_is_no_request_is_told_what_is_wrong(request_bytes: bytes, told: str) -> None:
+    async with running(make_app().quart) as server:
+        answer = await http(server.port, request_bytes)
+    assert answer.startswith(b"HTTP/1.1 400")
+    error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert error == {"code": "bad_request", "message": told, "details": {}}
 
 
 async def test_an_application_without_an_answer_is_answered_for_in_json() -> None:

@@ -149,6 +149,7 @@ async def test_another_version_is_told_ours() -> None:
         answer = await http(server.port, upgrade("/ws/plain").replace(b"Version: 13", b"Version: 12"))
     assert answer.startswith(b"HTTP/1.1 426")
     assert b"sec-websocket-version: 13" in answer.lower()
+    assert b'"message":"the version of WebSocket that is spoken here is 13; ask for that one alone"' in answer
 
 
 @pytest.mark.parametrize(
