@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 import attrs
 
 from tests.bench.contenders import CONTENDERS, Contender
 from tests.bench.figures import Runs
+from tests.bench.goals import PEERS
 from tests.bench.processes import BenchError, LoadClient, ServerProcess
 
 Measured = Iterator[tuple[str, float | None]]
@@ -36,7 +37,11 @@ SETTLE: Final = 1.0
 
 STALLED_CLIENTS: Final = (200, 10)
 STALLED_BYTES: Final = 1024
-STALLED_SECONDS: Final = 180.0
+STALLED_SECONDS: Final = 90.0
+"""For all messages while everybody reads."""
+STALLED_PATIENCE: Final = (2.0, 5.0)
+"""Times as long, and seconds more, beside those that never read; who is slower than that has stalled the others."""
+
 STALLED_WAIT: Final = 15.0
 """Seconds for a server to send its stalled clients away; ours takes `write_timeout` for it, 10 s."""
 
@@ -47,7 +52,7 @@ MIB: Final = 1024 * 1024
 class Scale:
     """How long the measurements take."""
 
-    seconds: float = 1.0
+    seconds: float = 0.6
     """Of ticks, one after the other, for each size and number."""
     paced: int = 30
     """Messages, at ten a second."""
@@ -63,14 +68,22 @@ class Visit:
     """One start of a server, and all that is measured of it then.
 
     Attributes:
-      rarely: a fifth of the pairs is enough: it takes long, and what it shows is plain.
+      always: the servers that a goal compares by it; the others are there to be looked at, not in every round.
+      every: the rounds in which those take part: the first of so many.
       floors: whether the floors can do it.
     """
 
     name: str
     measure: Callable[[Contender, Scale], Measured]
-    rarely: bool = False
+    always: tuple[str, ...] = ("ours",)
+    every: int = 5
     floors: bool = True
+
+    def takes_part(self, server: str, pair: int) -> bool:
+        """Whether *server* is measured in round *pair*."""
+        if server in FLOORS and not self.floors:
+            return False
+        return server in self.always or pair % self.every == 0
 
 
 def fan_out(contender: Contender, scale: Scale, clients: int) -> Measured:
@@ -139,34 +152,24 @@ def stalled(contender: Contender, scale: Scale) -> Measured:
     clients, stalling = STALLED_CLIENTS
     with contender.run() as (_, client):
         open_all(client, clients)
-        alone = crowd_rate(client("rounds", STALLED_BYTES, 1, STALLED_SECONDS, scale.stalled), scale)
+        alone = client("rounds", STALLED_BYTES, 1, STALLED_SECONDS, scale.stalled)
+        if not alone["complete"]:
+            raise BenchError(f"not all got all, and everybody read: {alone['trouble']}")
     with contender.run() as (server, client):
         open_all(client, clients, stalling)
         client("rounds", STALLED_BYTES, 1, 0.2, 10)
         before = server.resident_bytes()
         server.forget_peak()
-        beside = crowd_rate(client("rounds", STALLED_BYTES, 1, STALLED_SECONDS, scale.stalled), scale)
-        yield "stalled: healthy clients have all (1: yes)", float(beside is not None)
-        yield "stalled: rate, to that without", beside / alone if beside and alone else None
+        times, more = STALLED_PATIENCE
+        beside = client("rounds", STALLED_BYTES, 1, times * alone["seconds"] + more, alone["rounds"])
+        have_all = beside["complete"] and beside["least"] == beside["most"] and beside["rounds"] == alone["rounds"]
+        yield "stalled: healthy clients have all (1: yes)", float(have_all)
+        yield "stalled: rate, to that without", alone["seconds"] / beside["seconds"] if have_all else None
         yield "stalled: memory growth (MiB)", (server.peak_bytes() - before) / MIB
-        if beside is not None:
+        if have_all:
             ends = client("stalled", STALLED_WAIT)
             yield "stalled: sent away (share of them)", (ends["closed_4000"] + ends["reset"]) / ends["of"]
     yield "stalled: stop (s)", stop_with_stalled(contender, scale)
-
-
-def crowd_rate(answer: Mapping[str, Any], scale: Scale) -> float | None:
-    """Messages a second to all that read; None if they did not all get all.
-
-    Raises:
-      BenchError: there was no time for it.
-    """
-    if not answer["complete"] or answer["least"] != answer["most"]:
-        return None
-    if answer["rounds"] < scale.stalled:
-        raise BenchError(f"only {answer['rounds']} of {scale.stalled} messages in {STALLED_SECONDS:.0f} s")
-    rate: float = answer["rounds"] / answer["seconds"]
-    return rate
 
 
 def stop_with_stalled(contender: Contender, scale: Scale) -> float | None:
@@ -204,19 +207,19 @@ def _of(clients: int) -> Callable[[Contender, Scale], Measured]:
     return lambda contender, scale: fan_out(contender, scale, clients)
 
 
+FLOORS: Final = ("raw", "raw joined", "C writev")
+
 VISITS: Final = (
-    Visit("fan-out to 1000", _of(1000)),
-    Visit("latency", latency),
-    Visit("fan-out to 100", _of(100)),
-    Visit("fan-out to 10 000", _of(10_000)),
+    Visit("fan-out to 1000", _of(1000), ("ours", "raw", "C writev", "picows", *PEERS)),
+    Visit("latency", latency, ("ours", "raw")),
+    Visit("fan-out to 100", _of(100), ("ours", "raw")),
+    Visit("fan-out to 10 000", _of(10_000), ("ours", "raw")),
     Visit("memory", lambda contender, scale: memory(contender, scale, False)),
     Visit("memory, deflate offered", lambda contender, scale: memory(contender, scale, True), floors=False),
-    Visit("opening", opening),
-    Visit("crowd", crowd, rarely=True),
-    Visit("stalled", stalled, rarely=True, floors=False),
+    Visit("opening", opening, ("ours", "aiohttp", "FastAPI")),
+    Visit("crowd", crowd, ()),
+    Visit("stalled", stalled, every=10, floors=False),
 )
-
-FLOORS: Final = ("raw", "raw joined", "C writev")
 
 
 def measure(names: Iterable[str], only: str, pairs: int, scale: Scale) -> Runs:
@@ -226,9 +229,9 @@ def measure(names: Iterable[str], only: str, pairs: int, scale: Scale) -> Runs:
     for visit in VISITS:
         if not any(text in visit.name for text in only.split(",")):
             continue
-        for pair in range(max(1, pairs // 5) if visit.rarely else pairs):
+        for pair in range(pairs):
             for contender in contenders:
-                if visit.floors or contender.name not in FLOORS:
+                if visit.takes_part(contender.name, pair):
                     _measure(runs, visit, contender, pair, scale)
     return runs
 
