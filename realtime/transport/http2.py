@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import h2.events
@@ -19,6 +20,8 @@ from priority.priority import DuplicateStreamError
 from .http2_websocket import HTTP2WebSocket
 
 if TYPE_CHECKING:
+    from hypercorn.typing import Event as IOEvent
+
     from .tcp import GuardedTCPServer
 
 # Bytes that may come without an event. h2 looks at the length of a frame only when all of it, up to 16 MiB, has
@@ -30,7 +33,16 @@ class BoundedBuffer(StreamBuffer):
     """What one stream has to send and its window does not allow yet: who adds to it waits while that is too much.
 
     Hypercorn's own lets go of who waits as soon as nothing can be taken out, which is when its peer does not read.
+
+    Attributes:
+      sent: when something was taken out last, by Trio's clock.
+      held: since when a window has let nothing out of what waits; None if nothing waits for one.
     """
+
+    def __init__(self, event_class: type[IOEvent]) -> None:
+        super().__init__(event_class)
+        self.sent = -math.inf
+        self.held: float | None = None
 
     async def push(self, data: bytes) -> None:
         """Add *data*; then wait for room. If cancelled, it has been added all the same.
@@ -47,14 +59,23 @@ class BoundedBuffer(StreamBuffer):
             await self._paused.wait()
 
     async def pop(self, max_length: int) -> bytes:
-        """Take out *max_length* bytes at most."""
+        """Take out *max_length* bytes at most: 0 where a window is closed."""
         data = bytes(self.buffer[:max_length])
         del self.buffer[:max_length]
+        if data:
+            self.sent, self.held = trio.current_time(), None
+        elif self.buffer and self.held is None:
+            self.held = trio.current_time()
         if len(self.buffer) < BUFFER_HIGH_WATER:
             await self._paused.set()
         if not self.buffer:
             await self._is_empty.set()
         return data
+
+    async def close(self) -> None:
+        """Drop what is left, and let go of who waits."""
+        self.held = None
+        await super().close()
 
 
 class HTTP2(H2Protocol):
@@ -62,17 +83,26 @@ class HTTP2(H2Protocol):
 
     What its requests write goes through one task, since they share the connection: a request that is cancelled
     while its headers are being written must not take them, or half of a frame, away from the others.
+
+    A stream ends whose data a window has held back for the write timeout. The socket's own deadline does not see
+    that: the peer takes everything there is, and allows nothing.
     """
 
     def __init__(self, link: GuardedTCPServer, *args: Any) -> None:
         super().__init__(*args)
         self.link = link
+        self.stream_buffers: dict[int, BoundedBuffer] = {}  # type: ignore[assignment]
         self._unparsed = 0
         self._stopping = False
         self._said_goodbye = False
         self._outgoing = bytearray()
         self._wake = trio.Event()
         self._written = trio.Event()
+        # When data of any stream went out last: the connection's window is one for all of them.
+        self._last_sent = -math.inf
+        self._sending = False
+        # Of the task that ends what a window holds back for too long; None as long as none does.
+        self._patience: trio.CancelScope | None = None
 
     async def initiate(self, *request: Any) -> None:
         """Begin, with what HTTP/1.1 has read already if this was an upgrade."""
@@ -91,6 +121,8 @@ class HTTP2(H2Protocol):
         if isinstance(event, Closed):
             self._wake.set()
             self._written.set()
+            if self._patience is not None:
+                self._patience.cancel(reason="the connection has ended")
         elif self._unparsed > _MAX_UNPARSED:
             raise trio.BrokenResourceError("the peer's frame is longer than was agreed")
 
@@ -121,14 +153,14 @@ class HTTP2(H2Protocol):
         else:
             await super().stream_send(event)
 
-    async def _reset_unfinished(self, stream_id: int) -> None:
+    async def _reset_unfinished(self, stream_id: int, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """Tell the peer of an answer that has no end, for which it would wait as long as the connection lasts."""
         buffer = self.stream_buffers.get(stream_id)
         if buffer is None or buffer.complete:
             return
         await buffer.close()
         try:
-            self.connection.reset_stream(stream_id, ErrorCodes.CANCEL)
+            self.connection.reset_stream(stream_id, code)
         except h2.exceptions.ProtocolError:  # the peer was first
             pass
         # Whoever sends next finds it closed, and forgets it.
@@ -137,9 +169,43 @@ class HTTP2(H2Protocol):
         await self._flush()
 
     async def _send_data(self, stream_id: int) -> None:
+        buffer = self.stream_buffers[stream_id]
+        self._sending = True
         await super()._send_data(stream_id)
+        self._sending = False
+        self._last_sent = max(self._last_sent, buffer.sent)
+        if buffer.held is not None and self._patience is None and not self.closed:
+            self._patience = trio.CancelScope()
+            self.task_group.spawn(self._end_held)
         if self.context.terminated.is_set():
             await self.stop()
+
+    async def _end_held(self) -> None:
+        """End each stream that a window has held back for the write timeout, until none holds back any."""
+        assert self._patience is not None
+        timeout = self.link.settings.write_timeout
+        with self._patience:
+            while held := self._held():
+                since, stream_id = min((since, stream_id) for stream_id, since in held.items())
+                await trio.sleep_until(since + timeout)
+                if self._held().get(stream_id, math.inf) + timeout <= trio.current_time():
+                    await self._reset_unfinished(stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
+                    await self.stream_send(StreamClosed(stream_id))
+        self._patience = None
+
+    def _held(self) -> dict[int, float]:
+        """Each stream whose data waits for a window, and since when that has let nothing out."""
+        now = trio.current_time()
+        moving = self._sending or self.connection.outbound_flow_control_window > 0
+        held = {}
+        for stream_id, buffer in self.stream_buffers.items():
+            if buffer.held is not None:
+                stream = self.connection.streams.get(stream_id)
+                if stream is not None and stream.outbound_flow_control_window <= 0:
+                    held[stream_id] = buffer.held
+                else:  # the window of the connection: others may have used it up, in their turn
+                    held[stream_id] = now if moving else max(buffer.held, self._last_sent)
+        return held
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         if events:

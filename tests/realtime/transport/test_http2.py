@@ -15,6 +15,7 @@ import h2.settings
 import pytest
 import trio
 import trustme
+from h2.errors import ErrorCodes
 from trio.testing import wait_all_tasks_blocked
 
 from .harness import connect, get, make_app, masked, read_all, running, until, vanish
@@ -168,6 +169,18 @@ async def test_a_client_that_does_not_read_is_reset() -> None:
             await client.request("GET", "/endless")
             await until(lambda: server.open == 1)
             await until(lambda: server.open == 0, 2)
+
+
+async def test_a_client_that_allows_nothing_does_not_hold_up_a_stop() -> None:
+    async with running(make_app().quart, write_timeout=0.2) as server, prior_knowledge(server.port) as client:
+        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.request("GET", "/")
+        await client.wait(h2.events.ResponseReceived)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.stop, 9)
+            assert (await client.wait(h2.events.StreamReset)).error_code == ErrorCodes.ENHANCE_YOUR_CALM
+            await client.wait(h2.events.ConnectionTerminated)
+            await client.stream.aclose()
 
 
 async def test_a_cancelled_request_takes_nothing_from_the_others() -> None:
