@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .tcp import GuardedTCPServer
 
 _CLOSE = (b"connection", b"close")
+_LENGTHS = frozenset({b"transfer-encoding", b"content-length"})
 
 
 class JSONHTTPStream(HTTPStream):
@@ -86,6 +87,8 @@ class HTTP1(H11Protocol):
         self.link = link
         self.can_read: ReadGate = ReadGate(link.transport)
         self.websocket: WebSocketStream | None = None
+        # Whether the request under way has to be the last.
+        self._last = False
 
     async def handle(self, event: Event) -> None:
         """Take what was read, or the end."""
@@ -105,7 +108,8 @@ class HTTP1(H11Protocol):
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send what a stream says, telling the client when no further request will be taken."""
-        if isinstance(event, Response) and event.status_code >= 200 and self.context.terminated.is_set():
+        last = self._last or self.context.terminated.is_set()
+        if isinstance(event, Response) and event.status_code >= 200 and last:
             event = replace(event, headers=[*event.headers, _CLOSE])
         await super().stream_send(event)
 
@@ -117,6 +121,8 @@ class HTTP1(H11Protocol):
         else:
             self.stream = JSONHTTPStream(*common, self.stream_send, STREAM_ID)
         self.keep_alive_requests += 1
+        # RFC 9112 section 6.1: with both, who stands before us may have taken it to end elsewhere.
+        self._last = {name for name, _ in request.headers} >= _LENGTHS
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,

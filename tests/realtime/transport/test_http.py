@@ -51,6 +51,18 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     assert answer.index(b"first") < answer.index(b"second")
 
 
+async def test_a_request_of_two_lengths_is_the_last_of_its_connection() -> None:
+    """RFC 9112 section 6.1: what follows may be what somebody before us took for a part of it."""
+    body = b"5\r\nfirst\r\n0\r\n\r\n"
+    async with running(make_app().quart) as server:
+        request = post("/echo", body, "Transfer-Encoding: chunked")
+        answer = await http(server.port, request + get("/"))
+        await until(lambda: server.open == 0)
+    assert answer.count(b"HTTP/1.1 200") == 1
+    assert b"connection: close" in answer
+    assert answer.endswith(b"\r\n\r\nfirst")
+
+
 async def test_the_end_is_told_each_time() -> None:
     """Quart cancels a request's task once it is over, also while that is closing the connection."""
     async with running(make_app().quart) as server:
