@@ -214,6 +214,9 @@ class HTTP2(H2Protocol):
             if isinstance(event, h2.events.DataReceived) and event.stream_id not in self.streams:
                 # For a stream that has been answered to its end: no fault of the client's, which may not know yet.
                 self.connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
+            elif isinstance(event, h2.events.StreamReset) and event.stream_id in self.streams:
+                await super()._handle_events([event])
+                await self.send(Updated(idle=self.idle))
             else:
                 await super()._handle_events([event])
         await self._flush()

@@ -249,6 +249,16 @@ async def test_an_idle_one_is_closed_after_a_while_and_pings_do_not_prolong_it()
                 await trio.sleep(0.01)
 
 
+async def test_one_whose_client_reset_its_last_request_is_idle() -> None:
+    app = make_app()
+    async with running(app.quart, keep_alive_timeout=0.1) as server, prior_knowledge(server.port) as client:
+        id = await client.request("GET", "/wait")
+        await app.opened.wait()
+        client.h2.reset_stream(id)
+        await client.flush()
+        await until(lambda: server.open == 0)
+
+
 async def test_asked_to_stop_it_says_goodbye() -> None:
     async with running(make_app().quart) as server, prior_knowledge(server.port) as client:
         await client.request("GET", "/")
