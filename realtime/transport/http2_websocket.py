@@ -42,6 +42,7 @@ class HTTP2WebSocket(WSStream):
         self._end: tuple[int, str] | None = None
         self._ended = trio.Event()
         self._settled = trio.Event()
+        self._refused = False
         self._pong: bytes | None = None
         self._finishing = False
         self._finished = trio.Event()
@@ -49,6 +50,8 @@ class HTTP2WebSocket(WSStream):
     @property
     def idle(self) -> bool:
         """Whether the connection need not stay for it: not before all has been written."""
+        if self._refused:
+            return self._finished.is_set()
         return self.closed or self.state is ASGIWebsocketState.HTTPCLOSED
 
     # --- from the peer ------------------------------------------------------------------------------------------
@@ -67,6 +70,11 @@ class HTTP2WebSocket(WSStream):
             if self.state is ASGIWebsocketState.CONNECTED:  # RFC 8441 section 5: as the end of a TCP connection
                 self.state = ASGIWebsocketState.CLOSED
                 self._finish()
+        elif isinstance(event, Body | Data) and not self.handshake.accepted:
+            # Frames before our answer: the client cannot know yet that it may send any. One that was answered just now
+            # has its answer, and there must not be two.
+            if not self._settled.is_set():
+                await self._send_error_response(400)
         elif self._end is None:  # after a Close frame nothing counts
             await super().handle(event)
 
@@ -112,7 +120,13 @@ class HTTP2WebSocket(WSStream):
     async def app_send(self, message: Any) -> None:
         """ASGI's ``send``; None when the application has ended."""
         connected = self.state is ASGIWebsocketState.CONNECTED and not self.closed
-        if message is None and self._finishing:
+        opening = self.state is ASGIWebsocketState.HANDSHAKE and not self.closed
+        if self._refused:
+            await trio.lowlevel.checkpoint()
+        elif opening and (message is None or message["type"] == "websocket.close"):
+            await self._send_error_response(500 if message is None else 403)
+            await self._finished.wait()
+        elif message is None and self._finishing:
             await self._finished.wait()  # what is still to be written must not be cut off
         elif connected and message is None:
             await self.close(CloseCode.HANDLER_FAILED)
@@ -175,9 +189,21 @@ class HTTP2WebSocket(WSStream):
         await self.send(Response(self.stream_id, status_code=accepted[0], headers=accepted[1]))
         self._settled.set()
 
+    async def _send_rejection(self, message: Any) -> None:
+        self._settled.set()
+        await super()._send_rejection(message)
+
     async def _send_error_response(self, status_code: int) -> None:
+        """Answer the handshake with an error and end the stream, from another task."""
+        self._refused = True
+        self._settled.set()
+        self.task_group.spawn(self._send_refusal, status_code)
+
+    async def _send_refusal(self, status_code: int) -> None:
         body = status_body(status_code)
         headers = [*body_headers(body), *([(b"sec-websocket-version", b"13")] if status_code == 400 else [])]
         await self.send(Response(self.stream_id, headers=headers, status_code=status_code))
         await self.send(Body(self.stream_id, data=body))
         await self.send(EndBody(self.stream_id))
+        self._finished.set()
+        await self.send(StreamClosed(self.stream_id))

@@ -12,6 +12,8 @@ import h2.settings
 import pytest
 import trio
 
+from realtime.transport.errors import status_body
+
 from .harness import Server, make_app, running, until
 from .rfc6455.kit import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, closed, frame, heard_in
 from .test_http2 import Client, prior_knowledge
@@ -273,3 +275,63 @@ async def test_another_version_is_refused_with_ours(version: str | None) -> None
         response = dict((await client.wait(h2.events.ResponseReceived)).headers)
         assert (response[":status"], response["sec-websocket-version"]) == ("400", "13")
         await ask(client)
+
+
+async def answers(client: Client, id: int) -> list[tuple[str, bytes]]:
+    """Status and body of each answer on one stream, once it has ended; there should be one."""
+    with trio.fail_after(2):
+        while not any(isinstance(event, h2.events.StreamEnded) and event.stream_id == id for event in client.events):
+            await client.read_on(h2.events.StreamEnded)
+    told = [event for event in client.events if isinstance(event, h2.events.ResponseReceived) and event.stream_id == id]
+    client.events[:] = [event for event in client.events if getattr(event, "stream_id", None) == id]
+    return [(dict(event.headers)[":status"], client.body()) for event in told]
+
+
+@pytest.mark.parametrize("path", ["/nope", "/ws/plain", "/ws/wire", "/ws/forbidden", "/ws/close/4404"])
+async def test_frames_before_the_answer_are_answered_once(path: str) -> None:
+    async with running(make_app().quart) as server, prior_knowledge(server.port) as client:
+        await ask(client)
+        id = client.h2.get_next_available_stream_id()
+        pseudo = [(":method", "CONNECT"), (":path", path), (":scheme", "http"), (":authority", "localhost")]
+        client.h2.send_headers(id, [*pseudo, (":protocol", "websocket"), ("sec-websocket-version", "13")])
+        client.h2.send_data(id, frame(TEXT, b"early"))
+        await client.flush()
+        assert await answers(client, id) == [("400", status_body(400))]
+        await ask(client)
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "status"), [("/nope", "13", "404"), ("/ws/forbidden", "13", "403"), ("/ws/plain", "8", "400")]
+)
+async def test_frames_while_it_is_refused_do_not_count(path: str, version: str, status: str) -> None:
+    """The headers have been sent, the body waits for the window: which comes behind the frames."""
+    async with running(make_app().quart) as server, prior_knowledge(server.port) as client:
+        await ask(client)
+        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        headers = [(":protocol", "websocket"), ("sec-websocket-version", version)]
+        id = await client.request("CONNECT", path, *headers, end=False)
+        response = await client.wait(h2.events.ResponseReceived)
+        client.h2.send_data(id, frame(TEXT, b"late"))
+        client.h2.ping(b"12345678")
+        await client.flush()
+        await client.wait(h2.events.PingAckReceived)
+        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**16})
+        await client.flush()
+        ((told, body),) = await answers(client, id)
+        assert (told, str(len(body))) == (status, dict(response.headers)["content-length"])
+
+
+async def test_an_application_that_answers_nothing_or_only_closes_refuses() -> None:
+    async def refusing(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await make_app().quart(scope, receive, send)
+        elif scope["path"] == "/close":
+            await send({"type": "websocket.close"})
+
+    async with running(refusing) as server, prior_knowledge(server.port) as client:
+        await ask(client)
+        for path, status in (("/close", 403), ("/", 500)):
+            headers = [(":protocol", "websocket"), ("sec-websocket-version", "13")]
+            id = await client.request("CONNECT", path, *headers, end=False)
+            assert await answers(client, id) == [(str(status), status_body(status))]
+            await ask(client)
