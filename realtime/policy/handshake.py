@@ -26,6 +26,14 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 @attrs.frozen
+class Fault:
+    """Why a handshake is refused: the status, and a sentence for the client."""
+
+    status: int
+    message: str
+
+
+@attrs.frozen
 class ClientHandshake:
     """What a client's request says of the WebSocket that it asks for."""
 
@@ -38,11 +46,18 @@ class ClientHandshake:
     """The lines of ``Sec-WebSocket-Extensions``."""
 
     @property
-    def fault(self) -> int | None:
-        """The status to refuse it with; None if it is in order."""
-        if self.key is None or _KEY.fullmatch(self.key) is None or not self.versions:
-            return 400
-        return None if self.versions == (VERSION,) else 426
+    def fault(self) -> Fault | None:
+        """What to refuse it with; None if it is in order."""
+        if self.key is None:
+            return Fault(400, "the request has to have one Sec-WebSocket-Key")
+        if _KEY.fullmatch(self.key) is None:
+            return Fault(400, "Sec-WebSocket-Key has to be 16 bytes in base64")
+        if not self.versions:
+            return Fault(400, "the request has to have a Sec-WebSocket-Version")
+        if self.versions != (VERSION,):
+            spoken = VERSION.decode()
+            return Fault(426, f"the version of WebSocket that is spoken here is {spoken}; ask for that one alone")
+        return None
 
 
 def read_handshake(headers: Headers) -> ClientHandshake:

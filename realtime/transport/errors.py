@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Final
 
 from realtime.messages import encode
-from realtime.policy.handshake import VERSION
 
 _CODES: Final = {
     400: "bad_request",
@@ -15,8 +14,6 @@ _CODES: Final = {
     431: "headers_too_large",
     500: "internal_error",
 }
-# Of those that stand for one fault only.
-_MESSAGES: Final = {426: f"the version of WebSocket that is spoken here is {VERSION.decode()}; ask for that one alone"}
 
 
 def error_body(code: str, message: str) -> bytes:
@@ -27,7 +24,7 @@ def error_body(code: str, message: str) -> bytes:
 def status_body(status: int, message: str | None = None) -> bytes:
     """The body for *status*, with its usual message if no other is given."""
     phrase = HTTPStatus(status).phrase
-    return error_body(_CODES.get(status, phrase.lower().replace(" ", "_")), message or _MESSAGES.get(status, phrase))
+    return error_body(_CODES.get(status, phrase.lower().replace(" ", "_")), message or phrase)
 
 
 def body_headers(body: bytes) -> list[tuple[bytes, bytes]]:

@@ -18,7 +18,7 @@ from realtime.delivery.frames import close
 from realtime.messages import CloseCode
 from realtime.policy.closing import partings
 from realtime.policy.deflate import MalformedExtensions, negotiate
-from realtime.policy.handshake import VERSION, read_handshake
+from realtime.policy.handshake import VERSION, Fault, read_handshake
 
 from .deflate import MessageDeflate
 from .errors import body_headers, status_body
@@ -46,12 +46,12 @@ class OpeningHandshake(Handshake):
         self.extensions = None
         self.key = request.key
         self.subprotocols = list(request.subprotocols)
-        self.fault = 400 if http_version < "1.1" else request.fault
+        self.fault = Fault(400, "a WebSocket needs HTTP/1.1") if http_version < "1.1" else request.fault
         # What the server answers to the client's offers; None if it accepts none.
         self.agreed = negotiate(list(request.offers)) if compression else None
 
     def is_valid(self) -> bool:
-        """Whether the request is in order; see `fault` for the status if it is not."""
+        """Whether the request is in order; see `fault` if it is not."""
         return self.fault is None
 
     def accept(
@@ -101,7 +101,7 @@ class WebSocketStream(WSStream):
             and not self._settled.is_set()  # the application is just answering, and there must not be two answers
         ):
             # Frames before our answer: the client cannot know yet that it may send any.
-            await self._refuse(400)
+            await self._refuse(Fault(400, "frames came before the handshake was answered"))
 
     async def receive_data(self, data: bytes) -> None:
         """Take what was read after the handshake; held back by an application that does not take its messages.
@@ -121,8 +121,11 @@ class WebSocketStream(WSStream):
                 request.headers, request.http_version, compression=self.link.settings.compression
             )
             path, _, query_string = request.raw_path.partition(b"?")
-        except (UnicodeDecodeError, MalformedExtensions):  # a header that has to be ASCII is not, or is no list
-            await self._refuse(400)
+        except UnicodeDecodeError:
+            await self._refuse(Fault(400, "Sec-WebSocket-Protocol and Sec-WebSocket-Extensions have to be ASCII"))
+            return
+        except MalformedExtensions:
+            await self._refuse(Fault(400, "Sec-WebSocket-Extensions is not as RFC 6455 section 9.1 has it"))
             return
         if self.handshake.fault is not None:
             # RFC 6455 section 4.4: say which version is spoken.
@@ -147,16 +150,18 @@ class WebSocketStream(WSStream):
         self.scope = scope
         self.link.tasks.start_app(self.app, self.scope, self.app_receive, self.app_send)
 
-    async def _refuse(self, status: int, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+    async def _refuse(self, fault: Fault, headers: list[tuple[bytes, bytes]] | None = None) -> None:
         self._refused = True
         self.wire.hung_up()  # for the application, if it has begun
-        await self._send_error_response(status, headers)
+        await self._answer(fault.status, status_body(fault.status, fault.message), headers or [])
         await self.send(StreamClosed(stream_id=self.stream_id))
 
-    async def _send_error_response(self, status_code: int, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-        body = status_body(status_code)
-        all_headers = [*body_headers(body), _CLOSE, *(headers or [])]
-        await self.send(Response(self.stream_id, headers=all_headers, status_code=status_code))
+    async def _send_error_response(self, status_code: int) -> None:
+        await self._answer(status_code, status_body(status_code), [])
+
+    async def _answer(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        all_headers = [*body_headers(body), _CLOSE, *headers]
+        await self.send(Response(self.stream_id, headers=all_headers, status_code=status))
         await self.send(Body(self.stream_id, data=body))
         await self.send(EndBody(self.stream_id))
 

@@ -36,7 +36,10 @@ def test_one_in_order():
     ],
 )
 def test_one_that_is_not(headers, status):
-    assert read_handshake(headers).fault == status
+    fault = read_handshake(headers).fault
+    assert fault is not None
+    assert fault.status == status
+    assert fault.message
 
 
 @given(st.binary(max_size=40))

@@ -153,22 +153,33 @@ async def test_another_version_is_told_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "request_bytes",
+    ("request_bytes", "told"),
     [
-        upgrade("/ws/plain").replace(b"Sec-WebSocket-Key", b"X"),
-        upgrade("/ws/plain").replace(b"Sec-WebSocket-Version", b"X"),
-        upgrade("/ws/plain", "Sec-WebSocket-Protocol: \xff"),
-        upgrade("/ws/plain") + masked(TEXT, b"too early"),
+        (upgrade("/ws/plain").replace(b"Sec-WebSocket-Key", b"X"), "the request has to have one Sec-WebSocket-Key"),
+        (upgrade("/ws/plain", "Sec-WebSocket-Key: a"), "the request has to have one Sec-WebSocket-Key"),
+        (
+            upgrade("/ws/plain").replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhl"),
+            "Sec-WebSocket-Key has to be 16 bytes in base64",
+        ),
+        (
+            upgrade("/ws/plain").replace(b"Sec-WebSocket-Version", b"X"),
+            "the request has to have a Sec-WebSocket-Version",
+        ),
+        (upgrade("/ws/plain").replace(b"HTTP/1.1", b"HTTP/1.0"), "a WebSocket needs HTTP/1.1"),
+        (
+            upgrade("/ws/plain", "Sec-WebSocket-Protocol: \xff"),
+            "Sec-WebSocket-Protocol and Sec-WebSocket-Extensions have to be ASCII",
+        ),
+        (upgrade("/ws/plain") + masked(TEXT, b"too early"), "frames came before the handshake was answered"),
     ],
-    ids=["no key", "no version", "not ascii", "frames before the answer"],
 )
-async def test_a_bad_handshake_is_400(request_bytes: bytes) -> None:
+async def test_a_bad_handshake_is_400_and_told_what_is_wrong(request_bytes: bytes, told: str) -> None:
     app = make_app()
     async with running(app.quart) as server:
         answer = await http(server.port, request_bytes)
         await until(lambda: server.open == 0)
     assert answer.startswith(b"HTTP/1.1 400")
-    assert b'{"error":{"code":"bad_request"' in answer
+    assert b'{"error":{"code":"bad_request","message":"%b"' % told.encode() in answer
 
 
 async def test_frames_before_the_answer_end_the_handshake_and_the_handler_learns() -> None:
