@@ -15,24 +15,19 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 
-from realtime.delivery.wire import WriteStalled
 from supervisors.errors import SupervisorError
 from supervisors.spec import ChildSpec
 
 from .admission import Admission, TooManyConnections
 from .config import ServerConfig, check_hypercorn
 from .direct import DirectOpener
-from .errors import body_headers, error_body
 from .listener import GuardedListener
+from .refusal import refuse
 from .stream import GuardedStream
 from .tcp import Service, Stream, run_connection, transport_of
 
 # Connections that are just being told that there are too many; beyond it they are reset without a word.
 _MAX_REFUSALS: Final = 100
-# Seconds after which a refused client may try again.
-_RETRY_AFTER: Final = 5
-# Seconds for a refusal, TLS handshake included.
-_REFUSAL_SECONDS: Final = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -133,28 +128,3 @@ class Door:
             transport_of(stream).abort()
         else:
             self._refusals.start_soon(refuse, stream, code, message)
-
-
-async def refuse(stream: Stream, code: str, message: str) -> None:
-    """Answer 503 to whatever *stream* is about to ask, and close it; within a deadline.
-
-    The request is read only after the answer, and thrown away: closing with some of it unread would reset the
-    connection, which can cost the client the answer.
-    """
-    transport = transport_of(stream)
-    try:
-        with trio.move_on_after(_REFUSAL_SECONDS):
-            await stream.send_all(_unavailable(error_body(code, message)))
-            transport.finish()
-            while await stream.receive_some():
-                pass
-    except (trio.BrokenResourceError, trio.ClosedResourceError, WriteStalled):
-        pass  # it left before it was told
-    finally:
-        transport.close()
-
-
-def _unavailable(body: bytes) -> bytes:
-    headers = [*body_headers(body), (b"connection", b"close"), (b"retry-after", b"%d" % _RETRY_AFTER)]
-    lines = [b"HTTP/1.1 503 Service Unavailable", *(b"%b: %b" % header for header in headers)]
-    return b"\r\n".join([*lines, b"", body])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import h2.config
 import h2.connection
 import h2.events
@@ -97,23 +99,70 @@ async def test_upgraded_from_http1() -> None:
         assert answer.startswith(b"HTTP/1.1 101")
 
 
-async def test_agreed_on_in_tls(tmp_path: Path) -> None:
+@attrs.frozen
+class Certified:
+    """What a server needs for TLS, and what its clients do."""
+
+    files: dict[str, Any]
+    context: ssl.SSLContext
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> Certified:
     authority = trustme.CA()
     issued = authority.issue_cert("localhost")
     (tmp_path / "pem").write_bytes(issued.private_key_and_cert_chain_pem.bytes())
     context = ssl.create_default_context()
     authority.configure_trust(context)
     context.set_alpn_protocols(["h2"])
-    files = {"certfile": tmp_path / "pem", "keyfile": tmp_path / "pem"}
-    async with running(make_app().quart, **files) as server:
-        plain = await connect(server.port)
-        async with trio.SSLStream(plain, context, server_hostname="localhost", https_compatible=True) as stream:
-            await stream.do_handshake()
-            assert stream.selected_alpn_protocol() == "h2"
-            client = Client(stream)
+    return Certified({"certfile": tmp_path / "pem", "keyfile": tmp_path / "pem"}, context)
+
+
+@asynccontextmanager
+async def agreed(port: int, certified: Certified) -> AsyncIterator[Client]:
+    plain = await connect(port)
+    async with trio.SSLStream(plain, certified.context, server_hostname="localhost", https_compatible=True) as stream:
+        await stream.do_handshake()
+        assert stream.selected_alpn_protocol() == "h2"
+        yield Client(stream)
+
+
+async def test_agreed_on_in_tls(certified: Certified) -> None:
+    async with running(make_app().quart, **certified.files) as server, agreed(server.port, certified) as client:
+        await client.request("GET", "/")
+        await client.wait(h2.events.StreamEnded)
+        assert client.body() == b'{"hello":"world"}\n'
+
+
+@pytest.mark.parametrize("window", [0, 2**16])
+async def test_agreed_on_in_tls_one_too_many_is_told_so(certified: Certified, window: int) -> None:
+    async with running(make_app().quart, max_connections=1, **certified.files) as server, await connect(server.port):
+        await until(lambda: server.open == 1)
+        async with agreed(server.port, certified) as client:
+            client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
             await client.request("GET", "/")
+            headers = dict((await client.wait(h2.events.ResponseReceived)).headers)
+            assert (headers[":status"], headers["retry-after"]) == ("503", "5")
             await client.wait(h2.events.StreamEnded)
-            assert client.body() == b'{"hello":"world"}\n'
+            assert client.body().startswith(b'{"error":{"code":"too_many_connections",' if window else b"")
+            assert (await client.wait(h2.events.ConnectionTerminated)).error_code == ErrorCodes.NO_ERROR
+            assert await read_all(client.stream) == b""
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"\x00\x00\x08\x06" + bytes(13), b"nonsense" * 10], ids=["nothing", "pings", "nonsense"]
+)
+async def test_one_too_many_that_asks_nothing_is_not_waited_for(
+    certified: Certified, says: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.transport.refusal._REFUSAL_SECONDS", 0.3)
+    async with running(make_app().quart, max_connections=1, **certified.files) as server, await connect(server.port):
+        await until(lambda: server.open == 1)
+        async with agreed(server.port, certified) as client:
+            await client.flush()
+            with trio.fail_after(2), contextlib.suppress(trio.BrokenResourceError):
+                await client.stream.send_all(says * 10_000)
+                await read_all(client.stream)
 
 
 @pytest.mark.parametrize("path", ["/ws/plain", "/ws/wire"])

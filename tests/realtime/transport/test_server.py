@@ -103,7 +103,7 @@ async def test_too_many_from_one_address() -> None:
 
 
 async def test_a_refused_client_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.transport.server._REFUSAL_SECONDS", 0.1)
+    monkeypatch.setattr("realtime.transport.refusal._REFUSAL_SECONDS", 0.1)
     async with running(make_app().quart, max_connections=1) as server, await connect(server.port):
         refused = await connect(server.port)
         async with refused:
