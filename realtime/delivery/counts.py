@@ -26,6 +26,7 @@ class Counts:
       received, received_bytes: messages of clients, good and bad, and their bytes.
       written_bytes: handed to sockets at once: what is published, and replies.
       sent_bytes: handed to sockets by send actors: pings, and what had to wait.
+      dropped: messages that clients lost because they lagged, under any topic's policy.
       closed: connections that ended, by who ended them and the code.
       latency: seconds from the publishing of the oldest message of a batch until it was brought to every subscriber.
       queued: seconds from the first message that has to wait for a client until nothing does.
@@ -38,6 +39,7 @@ class Counts:
     received_bytes: int = 0
     written_bytes: int = 0
     sent_bytes: int = 0
+    dropped: int = 0
     closed: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     latency: Histogram = attrs.field(factory=Histogram)
     queued: Histogram = attrs.field(factory=Histogram)

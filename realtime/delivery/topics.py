@@ -288,6 +288,7 @@ class Topic:
                 if verdict is lag.QUEUE or verdict is None:
                     continue
                 self.dropped += verdict.dropped
+                self.counts.dropped += verdict.dropped
                 if verdict.hold:
                     self.held.append((connection, message))
                 elif verdict.disconnect:
