@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import attrs
 import msgspec
 
 from realtime.messages import encode
+from realtime.policy.trust import unverified
 
 TIMEOUT: Final = 15.0
 """Seconds of silence after which a server is given up: longer than it waits itself before it answers with 503."""
@@ -88,6 +90,8 @@ class Remote:
                 raise RemoteError(f"{_message(refusal.read()) or refusal.reason} (HTTP {refusal.code})") from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise RemoteError(unverified(urlsplit(self.url).netloc.rpartition("@")[2], reason)) from error
             raise RemoteError(f"{self.url} cannot be reached: {reason}") from error
         except ValueError as error:
             raise RemoteError(f"{self.url} did not answer with JSON: is it this server?") from error
