@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -11,16 +10,9 @@ from urllib.parse import urlsplit
 import attrs
 import msgspec
 import trio
-import trio_websocket
-from trio_websocket import (
-    ConnectionClosed,
-    ConnectionRejected,
-    DisconnectionTimeout,
-    HandshakeError,
-    WebSocketConnection,
-)
-from wsproto.utilities import LocalProtocolError
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
+from realtime.connect import Unreachable, Untrusted, connected
 from realtime.messages import CloseCode, encode
 from realtime.policy.places import Heard, Places, resuming
 from realtime.policy.reconnect import reconnect_delay
@@ -29,10 +21,6 @@ QUIET: Final = 45.0
 """Seconds of silence after which the server is asked for a sign of life: longer than its heartbeat usually takes."""
 ANSWER: Final = 10.0
 """Seconds for its answer."""
-CONNECT: Final = 10.0
-"""Seconds for the opening handshake."""
-PART: Final = 2.0
-"""Seconds for the closing handshake: several round trips to anywhere."""
 
 _AGAIN: Final = frozenset({408, 425, 429})
 """Refusals that are the client's fault and still pass."""
@@ -41,7 +29,7 @@ Print = Callable[[str], object]
 
 
 class TailEnded(Exception):
-    """The server will not have us back; the text says with which code."""
+    """There is no coming back; the text says why, with the code if the server gave one."""
 
 
 @attrs.frozen
@@ -52,7 +40,7 @@ class Ended:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.code or 'no connection'} {self.reason}".rstrip()
+        return f"no connection: {self.reason}" if self.code is None else f"{self.code} {self.reason}".rstrip()
 
 
 async def tail(
@@ -77,7 +65,8 @@ async def tail(
 
     Raises:
       ValueError: *url* is none of a WebSocket.
-      TailEnded: the server closed with a code after which there is no coming back, or refused the handshake for good.
+      TailEnded: the server closed with a code after which there is no coming back, or refused the handshake for good,
+        or its certificate cannot be verified.
     """
     check_url(url)
     tail = _Tail(url, topics, print_line, note, max_messages, token)
@@ -129,32 +118,23 @@ class _Tail:
         What *print_line* raises leaves as it is: that is not the connection's fault.
         """
         self.heard = False
-        with trio.CancelScope(deadline=trio.current_time() + CONNECT) as opening:
-            return await self._connect(opening)
-        return Ended(None, f"no handshake within {CONNECT:g} s")
-
-    async def _connect(self, opening: trio.CancelScope) -> Ended | None:
         try:
-            # The library's own deadline for the opening lets its reader live, and waits for that.
-            async with trio_websocket.open_websocket_url(
-                self._address, extra_headers=self._headers, connect_timeout=math.inf, disconnect_timeout=PART
-            ) as connection:
-                opening.deadline = math.inf
-                for topic in self._topics:
-                    await connection.send_message(self._subscribe(topic))
-                await self._print_all(connection)
+            await connected(self._address, self._headers, self._subscribe_and_print)
         except ConnectionClosed as closed:
             # The library gives no reason where the peer vanished without a Close frame.
             return Ended(1006, "") if closed.reason is None else Ended(closed.reason.code, closed.reason.reason or "")
         except ConnectionRejected as refused:
             return _refused(refused)
-        except (DisconnectionTimeout, LocalProtocolError):
-            # All was printed, or it was silent before: then it does not answer our Close frame either.  The second is
-            # what the library makes of a Ping that comes while it closes.
-            pass
-        except (HandshakeError, trio.BrokenResourceError) as error:  # the latter when TLS fails
-            return Ended(None, str(error) or str(error.__cause__ or type(error).__name__))
+        except Untrusted as untrusted:
+            raise TailEnded(str(untrusted)) from untrusted
+        except Unreachable as unreachable:
+            return Ended(None, str(unreachable))
         return Ended(1006, "no sign of life") if self._wanted else None
+
+    async def _subscribe_and_print(self, connection: WebSocketConnection) -> None:
+        for topic in self._topics:
+            await connection.send_message(self._subscribe(topic))
+        await self._print_all(connection)
 
     @property
     def _address(self) -> str:

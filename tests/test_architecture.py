@@ -34,6 +34,7 @@ ROWS: dict[str, list[set[str]]] = {
             "tree",
             "restart",
             "server",
+            "connect",
             "client",
             "remote",
             "cli",

@@ -7,7 +7,8 @@ import trio
 import trio.testing
 import trio_websocket
 
-from realtime.client import ANSWER, CONNECT, QUIET, TailEnded, check_url, tail
+from realtime.client import ANSWER, QUIET, TailEnded, check_url, tail
+from realtime.connect import CONNECT
 
 URL = "ws://server.test:8000/ws/mine"
 
@@ -234,7 +235,7 @@ async def test_delays_double_while_nothing_answers_and_begin_anew_after_a_messag
     run = Run(network, [down, down, down, down, says("1", then=1001), down, down, says()])
     await run()
     assert run.waited == [0.5, 1.0, 2.0, 4.0, 0.5, 1.0, 2.0]
-    assert run.notes[0] == "connection ended (no connection nobody listens); trying again in 0.5 s"
+    assert run.notes[0] == "connection ended (no connection: nobody listens); trying again in 0.5 s"
 
 
 async def test_a_connection_on_which_nothing_came_does_not_begin_anew(network, autojump_clock):
@@ -264,7 +265,7 @@ async def test_a_refusal_for_good_ends_it(network, autojump_clock, status):
 async def test_a_refusal_for_now_does_not(network, autojump_clock, status):
     run = Run(network, [refuses(status), says()])
     await run()
-    assert run.notes == [f"connection ended (no connection HTTP {status}); trying again in 0.5 s"]
+    assert run.notes == [f"connection ended (no connection: HTTP {status}); trying again in 0.5 s"]
 
 
 async def test_a_refusal_can_ask_for_time_too(network, autojump_clock):
@@ -328,7 +329,7 @@ async def test_a_server_that_never_finishes_the_handshake_is_given_up(network, a
     run = Run(network, [SILENT, says()])
     await run()
     assert run.waited == [CONNECT + 0.5]
-    assert run.notes == ["connection ended (no connection no handshake within 10 s); trying again in 0.5 s"]
+    assert run.notes == ["connection ended (no connection: no handshake within 10 s); trying again in 0.5 s"]
 
 
 # --- resuming ------------------------------------------------------------------------------------------------------
