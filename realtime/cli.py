@@ -32,6 +32,12 @@ token_option = click.option(
 )
 
 
+TRUST = (
+    "Over TLS the server's certificate has to be verified: SSL_CERT_FILE in the environment names a file with the "
+    "certificates to trust, such as that of an authority of your own or a self-signed one."
+)
+
+
 @click.group()
 @click.version_option(__version__, prog_name="realtime")
 def main() -> None:
@@ -124,7 +130,7 @@ def new_module(name: str, where: Path) -> None:
     click.echo(f"written: {folder}; next: cd {folder} && pip install --editable . && pytest")
 
 
-@main.command()
+@main.command(epilog=TRUST)
 @click.argument("url")
 @click.option("--max", "max_messages", type=click.IntRange(min=1), help="Stop after this many messages.")
 @click.option("--subscribe", "topics", multiple=True, metavar="TOPIC", help="Also subscribe to this topic; repeatable.")
@@ -185,7 +191,7 @@ def _json(_context: click.Context, _option: click.Parameter, text: str) -> Any:
         raise click.BadParameter(f"is not JSON: {error}") from error
 
 
-@main.command()
+@main.command(epilog=TRUST)
 @click.argument("event")
 @click.option("--data", default="null", metavar="JSON", callback=_json, help="What to send with it.")
 @click.option("--to", metavar="session:ID|topic:NAME", callback=_destination, help="To whom; else every session.")
@@ -199,7 +205,7 @@ def emit(event: str, data: Any, to: dict[str, str] | None, ack: bool, url: str, 
     click.echo(", ".join(f"{count} {what}" for what, count in reached.items()))
 
 
-@main.command()
+@main.command(epilog=TRUST)
 @click.argument("url", default=SERVER)
 @click.option("--path", default="", help="Only what stands below this node, such as broadcasters.")
 @token_option

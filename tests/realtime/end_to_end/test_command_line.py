@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import trustme
 
 from tests.realtime.server_process import PATIENCE, REALTIME, ServerProcess, environment
 
@@ -240,3 +241,53 @@ def test_tail_ends_where_there_is_no_coming_back(server, path, expected):
     with tailing(server.ws(path)) as tail:
         assert expected in tail.notes.until("Error")
         assert tail.process.wait(PATIENCE) == 1
+
+
+# --- certificates ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server over TLS, whose authority only ``authority.pem`` in its folder knows."""
+    folder = tmp_path_factory.mktemp("secure")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    for pem in issued.cert_chain_pems:
+        pem.write_to_path(folder / "cert.pem", append=True)
+    with ServerProcess(folder, {"server": {"certfile": "cert.pem", "keyfile": "key.pem"}}) as process:
+        yield process
+
+
+def at_a_secure_server(server: ServerProcess, *command: str) -> list[str]:
+    address = f"127.0.0.1:{server.port}"
+    return [part.format(https=f"https://{address}", wss=f"wss://{address}") for part in command]
+
+
+SECURELY = [
+    ("tail", "{wss}/ws/events", "--max", "1"),
+    ("emit", "note", "--url", "{https}"),
+    ("tree", "{https}"),
+]
+
+
+@pytest.mark.parametrize("command", SECURELY, ids=lambda command: command[0])
+def test_a_certificate_that_nobody_vouches_for_ends_it_with_what_to_do(secure, command):
+    """Coming back changes nothing."""
+    error = refused(realtime(*at_a_secure_server(secure, *command), cwd=secure.folder))
+    assert f"the certificate of 127.0.0.1:{secure.port} cannot be verified: " in error
+    assert "SSL_CERT_FILE" in error
+
+
+@pytest.mark.parametrize("command", SECURELY, ids=lambda command: command[0])
+def test_an_authority_of_one_s_own_is_trusted_by_ssl_cert_file(secure, command):
+    trust = {"SSL_CERT_FILE": str(secure.folder / "authority.pem")}
+    done = realtime(*at_a_secure_server(secure, *command), cwd=secure.folder, env=trust)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.mark.parametrize("command", ["tail", "emit", "tree"])
+def test_its_help_names_ssl_cert_file(command):
+    assert "SSL_CERT_FILE" in realtime(command, "--help", cwd=Path("/")).stdout
