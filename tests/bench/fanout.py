@@ -218,7 +218,7 @@ VISITS: Final = (
     Visit("memory, deflate offered", lambda contender, scale: memory(contender, scale, True), floors=False),
     Visit("opening", opening, ("ours", "aiohttp", "FastAPI")),
     Visit("crowd", crowd, ()),
-    Visit("stalled", stalled, every=10, floors=False),
+    Visit("stalled", stalled, (), every=10, floors=False),
 )
 
 
