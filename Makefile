@@ -45,7 +45,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench supervisors
 	$(BIN)/python -m tests.bench fanout --quick
 
-# An hour on a machine that does nothing else: the tables and the chart of docs/explanation/performance.md.
+# Three quarters of an hour on a machine that does nothing else: the tables and the chart of docs/explanation/performance.md.
 bench-page: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench fanout --out docs/explanation/fanout
 	$(BIN)/python -m tests.bench profile --out docs/explanation/fanout
