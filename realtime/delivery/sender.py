@@ -22,7 +22,22 @@ from realtime.delivery.wire import DIRECT_BYTES, Wire, WriteStalled
 from realtime.messages import CloseCode
 
 
-class Sender:
+class _Direct:
+    """What each delivery reads, at the front of a sender.
+
+    Slots lie in the order of the classes, and by name within one: so it shares its line of the processor's cache with
+    the count of references, which a loop over senders writes anyway. In the middle it was a line of its own, to be
+    fetched for each delivery: 3 % of what one costs.
+    """
+
+    __slots__ = ("direct",)
+
+    #: What writes whole frames to the socket at once, as `Wire.writer`, while that is their place in the order:
+    #: nothing waits in the outbox and the send actor rests. Else None.
+    direct: Callable[[bytes], int] | None
+
+
+class Sender(_Direct):
     """An outbox, the wire that it goes to, and what has become of both.
 
     To read is up to the subclass. While it does `_reading` is set, and `_nursery` is where the send actor runs: the end
@@ -40,7 +55,6 @@ class Sender:
         "_writing",
         "closed",
         "counts",
-        "direct",
         "direct_deflated",
         "id",
         "outbox",
@@ -59,10 +73,8 @@ class Sender:
         # Whether a write is under way, or never came to its end.
         self._writing = False
         self._broken = False
-        #: What writes whole frames to the socket at once, as `Wire.writer`, while that is their place in the order:
-        #: nothing waits in the outbox and the send actor rests. Else None. `direct_deflated` is for the compressed
-        #: form of frames, and of the two that one is set which the wire wants.
-        self.direct: Callable[[bytes], int] | None = None
+        self.direct = None
+        #: As `direct`, for the compressed form of frames; of the two that one is set which the wire wants.
         self.direct_deflated: Callable[[bytes], int] | None = None
         #: Where the hub counts what its connections do; None before it knows of this one.
         self.counts: Counts | None = None
